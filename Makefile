@@ -1,0 +1,46 @@
+# Everything runs in a virtual environment of its own; the first call sets it up (about 4 minutes, mostly torch).
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+
+.PHONY: demo test lint format bench flink soak clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: setup.py
+	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), "zhclip needs Python 3.11 or 3.12; name it with make PYTHON=..."'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## curate a small world of drawings, offline, and show what was caught
+	$(BIN)/python -m demo --run $(RUN)
+
+test: $(VENV)/.installed ## all tests
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed ## style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed ## speeds, side by side with what others do
+	$(BIN)/python -m benchmarks
+
+flink: $(VENV)/.installed ## the demo on Beam's Flink runner, compared with the embedded one
+	$(BIN)/python -m demo --run $(RUN)
+	$(BIN)/python -m demo --run $(RUN)-flink --flink --compare $(RUN)
+
+soak: $(VENV)/.installed ## kill -9 a run at 20 random moments and compare what it publishes
+	$(BIN)/python -m benchmarks.kill --times 20
+
+clean: ## remove the environment and the demo's runs
+	rm -rf $(VENV) runs/demo runs/demo-flink .cache

@@ -1,0 +1,184 @@
+"""The blacklist: words and patterns of advertising, file names, page text, contact details and adult material."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import resources
+from typing import ClassVar, Literal, NamedTuple
+
+import fsspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from pydantic import model_validator
+
+from filters.base import Filter, value
+from filters.text import WIDE, normal_form, normal_forms, simplified
+
+Category = Literal["advertising", "image_file_name", "boilerplate", "contact", "adult"]
+CATEGORIES: tuple[Category, ...] = ("advertising", "image_file_name", "boilerplate", "contact", "adult")
+USER = "user"
+MASKED = "\ufffc"  # stands for an allowed word: a character no entry has
+
+
+class Patterns(NamedTuple):
+    """The entries of one category, and the two expressions that find any of them; None where there are no such entries.
+
+    They stay apart because the union of hundreds of plain words is searched by an automaton made for words, and a few
+    patterns among them cost that (measured: 0.2 against 137 microseconds a caption).
+    """
+
+    entries: dict[str, str]  # as written in the list: the expression
+    words: str | None
+    regexes: str | None
+
+
+class Blacklist(Filter):
+    """Rejects captions that contain an entry of a word list. A null caption contains none.
+
+    Captions and entries are compared in one normal form (half-width, lower case, simplified), so that ＡＢＣ, ABC and abc,
+    or 廠家直銷 and 厂家直销, are the same. The lists are `filters/words/CATEGORY.txt`. Source of the idea: Chinese-CLIP paper
+    (arXiv 2211.01335), section 2.2; its own list is not public. ValueError for a list that cannot be read or a broken
+    regular expression.
+    """
+
+    reasons: ClassVar[tuple[str, ...]] = tuple(f"blacklist_{name}" for name in (*CATEGORIES, USER))
+    columns: ClassVar[tuple[str, ...]] = ("caption",)
+
+    categories: tuple[Category, ...] = value(CATEGORIES, "word lists of the project that apply")
+    words: tuple[str, ...] = value((), "further entries; `re:` begins a regular expression (Rust syntax)")
+    lists: tuple[str, ...] = value((), "files of further entries: UTF-8, one a line, # for comments", "fsspec paths")
+    confirm_with_jieba: bool = value(False, "count a word only where it begins and ends at word boundaries of jieba")
+    allow: tuple[str, ...] = value((), "words that are exceptions: nothing inside them is found")
+
+    @model_validator(mode="after")
+    def _readable(self) -> Blacklist:
+        self._patterns()
+        return self
+
+    def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
+        """A mask for each of `reasons`; `blacklist_user` stands for `words` and `lists` together."""
+        patterns = self._patterns()
+        captions = normal_forms(pairs["caption"])
+        suspects = np.flatnonzero(_screen(captions, patterns).to_numpy())
+        few = self._without_allowed(captions.gather(suspects))
+        masks = {}
+        for reason, name in zip(self.reasons, (*CATEGORIES, USER), strict=True):
+            rejected = np.zeros(len(captions), dtype=bool)
+            if name in patterns:
+                rejected[suspects] = self._found(few, patterns[name])
+            masks[reason] = pa.array(rejected)
+        return masks
+
+    def matches(self, caption: str) -> list[tuple[str, str]]:
+        """Why a caption is rejected: (category, entry as its list has it) of every entry found in it."""
+        text = self._without_allowed(pl.Series([normal_form(caption)]))
+        return [
+            (name, entry)
+            for name, patterns in self._patterns().items()
+            for entry, expression in patterns.entries.items()
+            if self._found(text, _compile({entry: expression}))[0]
+        ]
+
+    def _patterns(self) -> dict[str, Patterns]:
+        return _load(self.categories, self.words, self.lists)
+
+    def _without_allowed(self, captions: pl.Series) -> pl.Series:
+        if not self.allow:
+            return captions
+        return captions.str.replace_all("|".join(re.escape(normal_form(word)) for word in self.allow), MASKED)
+
+    def _found(self, captions: pl.Series, patterns: Patterns) -> np.ndarray:
+        found = np.zeros(len(captions), dtype=bool)
+        if patterns.regexes:
+            found |= captions.str.contains(patterns.regexes).to_numpy()
+        if patterns.words:
+            hit = captions.str.contains(patterns.words).to_numpy()
+            found |= _confirmed(captions, hit & ~found, patterns.words) if self.confirm_with_jieba else hit
+        return found
+
+
+def _screen(captions: pl.Series, patterns: dict[str, Patterns]) -> pl.Series:
+    """True where any entry of any category is found: two passes instead of two for each category."""
+    hit = pl.Series(np.zeros(len(captions), dtype=bool))
+    for union in (_union(p.words for p in patterns.values()), _union(p.regexes for p in patterns.values())):
+        if union:
+            hit = hit | captions.str.contains(union)
+    return hit
+
+
+def _confirmed(captions: pl.Series, hit: np.ndarray, words: str) -> np.ndarray:
+    """Of the captions that `hit` marks, those in which a word begins and ends where jieba begins and ends words."""
+    import jieba  # its dictionary takes a second to load: only where asked for
+
+    jieba.setLogLevel("WARNING")
+    overlapping = re.compile(f"(?=({words}))")
+    confirmed = np.zeros(len(captions), dtype=bool)
+    for row in np.flatnonzero(hit):
+        bounds = {bound for _, start, end in jieba.tokenize(captions[int(row)]) for bound in (start, end)}
+        confirmed[row] = any({m.start(1), m.end(1)} <= bounds for m in overlapping.finditer(captions[int(row)]))
+    return confirmed
+
+
+@lru_cache(maxsize=32)
+def _load(categories: tuple[str, ...], words: tuple[str, ...], lists: tuple[str, ...]) -> dict[str, Patterns]:
+    """The patterns of each category, and of the user's own entries, read and checked once."""
+    folder = resources.files("filters") / "words"
+    loaded = {name: _entries((folder / f"{name}.txt").read_text("utf-8").splitlines(), name) for name in categories}
+    own = _entries(words, "words")
+    for path in lists:
+        own |= _entries(_read(path), path)
+    return {name: _compile(entries) for name, entries in {**loaded, USER: own}.items() if entries}
+
+
+def _read(path: str) -> list[str]:
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8-sig") as lines:
+            return lines.read().splitlines()
+    except (OSError, UnicodeDecodeError, ImportError) as error:
+        raise ValueError(f"word list {path} cannot be read: {error}") from error
+
+
+def _entries(lines: Iterable[str], place: str) -> dict[str, str]:
+    """Entries as written, and their expressions in normal form. ValueError names the place of a broken one."""
+    entries = {}
+    for number, line in enumerate(lines, 1):
+        entry = line.strip()
+        if not entry or entry.startswith("#"):
+            continue
+        if entry.startswith("re:"):
+            expression = _normal_regex(entry.removeprefix("re:").strip())
+            _check(expression, f"{place}, entry {number}: {entry}")
+        else:
+            expression = re.escape(normal_form(entry))
+        entries[entry] = expression
+    return entries
+
+
+def _check(expression: str, place: str) -> None:
+    try:
+        empty = pl.Series([""]).str.contains(expression, strict=True)[0]
+    except pl.exceptions.ComputeError as error:
+        raise ValueError(f"broken regular expression in {place}: {error}") from error
+    if empty:
+        raise ValueError(f"regular expression matches every caption, even an empty one, in {place}")
+
+
+def _normal_regex(regex: str) -> str:
+    """A regular expression for captions in normal form. Full-width punctuation is escaped, so as not to become syntax."""
+    plain = "".join(simplified().get(char, char) for char in regex)
+    plain = "".join(re.escape(chr(ord(c) - WIDE)) if 0x21 + WIDE <= ord(c) < 0x7F + WIDE else c for c in plain)
+    capitals = re.search(r"[A-Z]", re.sub(r"\\(?:[pP]\{.*?\}|.)|\(\?P", "", plain))
+    return f"(?i:{plain})" if capitals else f"(?:{plain})"
+
+
+def _compile(entries: dict[str, str]) -> Patterns:
+    regexes = [expression for entry, expression in entries.items() if entry.startswith("re:")]
+    words = [expression for entry, expression in entries.items() if not entry.startswith("re:")]
+    return Patterns(entries, _union(words), _union(regexes))
+
+
+def _union(expressions: Iterable[str | None]) -> str | None:
+    return "|".join(expression for expression in expressions if expression) or None

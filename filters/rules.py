@@ -1,0 +1,36 @@
+"""The metadata rules of a source: one optional filter for each question, in the order of the ledger's reasons."""
+
+from __future__ import annotations
+
+from filters.base import Config, Filter, value
+from filters.blacklist import Blacklist
+from filters.caption import CaptionFrequency, CaptionLength, HanCharacters
+from filters.metadata import DeclaredSize, MetadataSimilarity, NsfwTag, Punsafe, Pwatermark
+from filters.url import UrlSanity
+
+
+class Rules(Config):
+    """Which filters apply to a source; None disables one."""
+
+    caption_length: CaptionLength | None = value(CaptionLength(), "length of the caption")
+    han: HanCharacters | None = value(HanCharacters(), "Han characters in the caption")
+    blacklist: Blacklist | None = value(Blacklist(), "words no caption may contain")
+    caption_frequency: CaptionFrequency | None = value(None, "how often a caption may occur in its source")
+    url: UrlSanity | None = value(UrlSanity(), "urls that can and may be fetched")
+    similarity: MetadataSimilarity | None = value(None, "the data set's own image-text similarity")
+    punsafe: Punsafe | None = value(None, "the data set's own unsafe score")
+    pwatermark: Pwatermark | None = value(None, "the data set's own watermark score")
+    image_size: DeclaredSize | None = value(None, "declared width and height")
+    nsfw: NsfwTag | None = value(None, "the data set's NSFW tag")
+
+    def filters(self) -> tuple[Filter, ...]:
+        """The filters that are not disabled, in the order of the fields."""
+        return tuple(rule for name in type(self).model_fields if (rule := getattr(self, name)) is not None)
+
+    def row_filters(self) -> tuple[Filter, ...]:
+        """Those that judge each row alone, so that any batch of rows will do."""
+        return tuple(rule for rule in self.filters() if not rule.needs_all_captions)
+
+    def caption_filters(self) -> tuple[Filter, ...]:
+        """Those that must see all rows of equal captions in one table."""
+        return tuple(rule for rule in self.filters() if rule.needs_all_captions)

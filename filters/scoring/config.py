@@ -1,0 +1,55 @@
+"""The recipe section of the scorer. Free of torch, so that reading a recipe stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from filters.base import Config, value
+
+# What each published Multilingual-CLIP text tower was distilled for (table in the multilingual-clip README).
+PAIRED_TOWERS = {
+    "XLM-Roberta-Large-Vit-B-32": "ViT-B-32:openai",  # 512 numbers
+    "XLM-Roberta-Large-Vit-L-14": "ViT-L-14:openai",  # 768
+    "LABSE-Vit-L-14": "ViT-L-14:openai",  # 768
+    "XLM-Roberta-Large-Vit-B-16Plus": "ViT-B-16-plus-240:laion400m_e32",  # 640
+}
+
+
+class Score(Config):
+    """Which pair of towers scores the pairs, and how it runs. A threshold on scores belongs to one pair of towers."""
+
+    text_model: str = value(
+        "M-CLIP/XLM-Roberta-Large-Vit-B-32", "multilingual text tower: hub id, or local folder in the same layout"
+    )
+    text_revision: str | None = value(
+        None,
+        "commit, tag or branch of the text model on the hub; of a local folder, the expected digest of its weights",
+    )
+    image_model: str | None = value(
+        None,
+        "image tower: 'NAME:PRETRAINED' of open_clip (PRETRAINED a tag or a weights file), or a local folder with "
+        "open_clip_config.json and weights; null for the tower that the text model was made for",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = value("auto", "where the towers run")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = value(
+        "auto", "weights; auto: bfloat16 where the processor or GPU computes in it, else float32"
+    )
+    batch_size: int = value(64, "images, or captions, in one forward pass", "items", ge=1, le=65536)
+    max_tokens: int = value(128, "longer captions are cut, start and end tokens included", "tokens", ge=4, le=512)
+
+    @model_validator(mode="after")
+    def _has_an_image_tower(self) -> Self:
+        if self.image_model is None and Path(self.text_model).name not in PAIRED_TOWERS:
+            raise ValueError(
+                f"image_model must be given for text_model {self.text_model!r}; it is only known for "
+                f"{', '.join(PAIRED_TOWERS)}"
+            )
+        return self
+
+    @property
+    def image_source(self) -> str:
+        """`image_model`, or the tower that pairs with the text model."""
+        return self.image_model or PAIRED_TOWERS[Path(self.text_model).name]

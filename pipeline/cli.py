@@ -1,0 +1,206 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
+EXIT_FAILED = 1  # work that could not be done, or a run that does not verify
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False)
+recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
+app.add_typer(recipe_app, name="recipe")
+CORES = os.cpu_count() or 1
+PASS_ON = {"allow_extra_args": True}
+
+RunFolder = Annotated[
+    Path, typer.Option("--run", help="The run's folder; a new one is started, an existing one continued.")
+]
+Workers = Annotated[int, typer.Option(help="Shards at a time, on the embedded runner.", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a recipe value: key.path=value (repeatable).")
+]
+OptionalRecipe = Annotated[Path | None, typer.Argument(help="The recipe; by default the one the run was started with.")]
+
+
+@app.callback()
+def about() -> None:
+    """Curate Chinese image-text pairs, and pretrain Chinese CLIP on them.
+
+    [bold]zhclip curate recipes/chinese_clip.yaml --run runs/first[/]    everything, continuing where it stopped
+    [bold]zhclip status runs/first[/]                                     how far it is, and why pairs fell out
+    [bold]zhclip verify runs/first[/]                                     proof that nothing is lost or damaged
+    """
+
+
+@app.command(context_settings=PASS_ON)
+def curate(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).")],
+    run: RunFolder,
+    workers: Workers = CORES,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Runs all five stages: plan, download, score, select, publish.
+
+    Run it again to continue after an interruption. What follows [bold]--[/] goes to Beam:
+
+        zhclip curate recipes/chinese_clip.yaml --run runs/first
+        zhclip curate recipes/chinese_clip.yaml --run runs/first --set sources.laion.min_score=0.3
+        zhclip curate recipes/chinese_clip.yaml --run runs/first -- --runner=FlinkRunner --parallelism=64
+    """
+    from pipeline.recipe import STAGES
+
+    _work(list(STAGES), recipe, run, workers, context.args, overrides, as_json)
+
+
+def _stage_command(stage: str, what: str) -> None:
+    def command(
+        context: typer.Context,
+        run: RunFolder,
+        recipe: OptionalRecipe = None,
+        workers: Workers = CORES,
+        overrides: Overrides = None,
+        as_json: Json = False,
+    ) -> None:
+        _work([stage], recipe, run, workers, context.args, overrides, as_json)
+
+    command.__doc__ = f"{what}\n\n    zhclip {stage} recipes/chinese_clip.yaml --run runs/first [-- Beam options]"
+    app.command(name=stage, context_settings=PASS_ON)(command)
+
+
+for _stage, _what in {
+    "plan": "Stage 1: reads metadata, applies the rules, cuts what is left into shards.",
+    "download": "Stage 2: fetches and resizes the images of every planned shard.",
+    "score": "Stage 3: scores every downloaded pair with Multilingual-CLIP.",
+    "select": "Stage 4: drops pairs below their source's threshold.",
+    "publish": "Stage 5: writes the kept pairs as webdataset tars with Parquet indexes.",
+}.items():
+    _stage_command(_stage, _what)
+
+
+@app.command()
+def status(run: Annotated[Path, typer.Argument(help="The run's folder.")], as_json: Json = False) -> None:
+    """Shows how far a run is and where every row went."""
+    from pipeline.summary import print_status, summary
+
+    found = _or_exit(lambda: _read_run(run))
+    if as_json:
+        print(json.dumps(summary(found), ensure_ascii=False))
+    else:
+        print_status(found, Console())
+
+
+@app.command()
+def verify(run: Annotated[Path, typer.Argument(help="The run's folder.")], as_json: Json = False) -> None:
+    """Recomputes every count and hash of a run; names each shard and key that is wrong. Exit code 1 if any is."""
+    from pipeline.verify import verify_run
+
+    found = _or_exit(lambda: _read_run(run))
+    report = verify_run(found, Console(stderr=True, quiet=as_json))
+    if as_json:
+        print(json.dumps({"checked": report.checked, "problems": report.problems}, ensure_ascii=False))
+    else:
+        report.print(Console())
+    raise typer.Exit(EXIT_FAILED if report.problems else 0)
+
+
+@recipe_app.command("show")
+def recipe_show(path: Annotated[Path, typer.Argument(help="The recipe (YAML).")], overrides: Overrides = None) -> None:
+    """Checks a recipe and prints it with every default, unit and description."""
+    from pipeline.recipe import load_recipe
+    from pipeline.recipe_text import annotated
+
+    print(annotated(_or_exit(lambda: load_recipe(path, overrides or ()))), end="")
+
+
+def _work(
+    stages: list[str],
+    recipe: Path | None,
+    folder: Path,
+    workers: int,
+    beam_options: list[str],
+    overrides: list[str] | None,
+    as_json: bool,
+) -> None:
+    from pipeline.quiet import quiet_libraries
+
+    quiet_libraries()
+    from pipeline.driver import run_stages
+    from pipeline.progress import ProgressWatch
+    from pipeline.recipe import load_recipe
+    from pipeline.runfolder import open_run
+    from pipeline.summary import print_funnel, summary
+
+    console = Console(stderr=True, quiet=as_json)
+    loaded = _or_exit(lambda: load_recipe(recipe, overrides or ()) if recipe else _read_run(folder).recipe)
+    run, changes = _or_exit(lambda: open_run(folder, loaded))
+    for line in changes:
+        console.print(f"[yellow]recipe changed[/] {escape(line)}", highlight=False)
+
+    def work() -> None:
+        with ProgressWatch(console) as watch:
+            run_stages(run, stages, workers, beam_options, watch)
+
+    _or_exit(work, on_interrupt=folder)
+    if as_json:
+        print(json.dumps(summary(run), ensure_ascii=False))
+    else:
+        print_funnel(run, Console())
+        console.print(f"[green]done[/] {run.folder}   prove it with: zhclip verify {folder}", highlight=False)
+
+
+def _read_run(folder: Path) -> Any:
+    from pipeline.runfolder import read_run
+
+    return read_run(folder)
+
+
+def _or_exit(action: Any, on_interrupt: Path | None = None) -> Any:
+    """The action's result; errors that a person can mend are printed without a traceback."""
+    from pipeline.recipe import RecipeError
+    from pipeline.runfolder import RunError
+    from pipeline.sources.files import NoSuchFiles
+
+    try:
+        return action()
+    except (RecipeError, RunError, NoSuchFiles) as error:
+        _fail(str(error), EXIT_INVALID)
+    except KeyboardInterrupt:
+        _fail(
+            f"stopped; what is committed stays. The same command continues {on_interrupt or ''}".rstrip(),
+            EXIT_INTERRUPTED,
+        )
+    except RuntimeError as error:
+        if type(error).__module__.startswith("pipeline."):
+            _fail(str(error), EXIT_FAILED)
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == EXIT_INTERRUPTED:
+        os._exit(code)  # threads of the runner may be inside a model or waiting for a child, which dies with us
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of `zhclip`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

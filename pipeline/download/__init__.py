@@ -1,0 +1,1 @@
+"""Fetching and resizing of images: img2dataset's downloader, one shard in one guarded child process."""

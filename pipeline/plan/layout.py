@@ -1,0 +1,78 @@
+"""How a plan is divided: fixed once, when a run starts, so that a resumed run sees the same files and splits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.recipe import LaionSource, TableSource
+from pipeline.runfolder import Run, RunError, write_atomically
+from pipeline.sources.splits import Split, list_splits
+
+MAX_BUCKETS = 4096
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The splits of all sources, and the number of buckets (of caption hashes, and of keys)."""
+
+    splits: tuple[Split, ...]
+    buckets: int
+    hasher: str  # version of the library whose hash assigns buckets: one run must not mix two
+
+
+def make_layout(run: Run) -> Layout:
+    """The run's layout, listed now if the run has none yet.
+
+    Raises:
+        NoSuchFiles: a source names files that do not exist.
+        RunError: the run was begun with another version of the hashing library.
+    """
+    path = _path(run)
+    if not path.exists():
+        write_atomically(path, json.dumps(asdict(_list(run)), indent=1, ensure_ascii=False))
+    layout = read_layout(run)
+    if layout.hasher != _hasher():
+        raise RunError(
+            f"{run.folder} was planned with {layout.hasher}, this is {_hasher()}: install that version to continue it"
+        )
+    return layout
+
+
+def read_layout(run: Run) -> Layout:
+    """The layout that `make_layout` wrote."""
+    return _read(_path(run))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> Layout:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Layout(tuple(Split.from_json(split) for split in content["splits"]), content["buckets"], content["hasher"])
+
+
+def _path(run: Run) -> Path:
+    return run.folder / "layout.json"
+
+
+def _hasher() -> str:
+    return f"polars {pl.__version__}"
+
+
+def _list(run: Run) -> Layout:
+    splits: list[Split] = []
+    for name, source in run.recipe.sources.items():
+        format_name = (
+            source.format
+            if isinstance(source, TableSource)
+            else "parquet"
+            if isinstance(source, LaionSource)
+            else "csv"
+        )
+        splits += list_splits(name, source.files, format_name, run.recipe.plan.split_rows)
+    rows = sum(split.guessed_rows for split in splits)
+    buckets = min(MAX_BUCKETS, max(1, -(-rows // run.recipe.plan.bucket_rows)))
+    return Layout(tuple(splits), buckets, _hasher())

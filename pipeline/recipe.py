@@ -1,0 +1,266 @@
+"""Recipes: what to curate, as validated YAML in which every value has a default, a unit and a description.
+
+`load_recipe` answers bad input with the file, the line, the value found, what is allowed, and the nearest known name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from filters.base import Config, value
+from filters.duplicates import Duplicates
+from filters.rules import Rules
+from filters.scoring.config import Score
+from pipeline.download.config import Download
+
+SPEED_ONLY = {"download": {"threads", "shard_deadline"}, "score": {"device"}}  # may change in the middle of a run
+STAGES = ("plan", "download", "score", "select", "publish")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names file, place, value and what is allowed."""
+
+
+class SourceBase(Config):
+    """What every source has, whatever its format."""
+
+    kind: str
+    files: tuple[str, ...] = value(..., "metadata files: paths or globs, local or any fsspec url (https, s3, gs, hf)")
+    rules: Rules = value(Rules(), "which pairs of this source are kept; null switches a rule off")
+    min_score: float | None = value(
+        0.26, "pairs scored lower are dropped; null keeps all (paper, section 2.2)", "cosine similarity", ge=-1, le=1
+    )
+    license: str = value("unknown", "licence of the metadata, for the data card")
+    homepage: str = value("", "where the source is described, for the data card")
+
+
+class LaionSource(SourceBase):
+    """LAION-5B's multilingual part: laion2B-multi raw, joined, or Re-LAION (Parquet)."""
+
+    kind: Literal["laion"]
+    languages: tuple[str, ...] = value(("zh",), "LANGUAGE values that are in scope; other rows are only counted")
+    swapped_size: bool | None = value(
+        None, "WIDTH holds the height and the other way round; null: yes for raw files, which lack `punsafe`"
+    )
+    removal_lists: tuple[str, ...] = value(
+        (), "files of links that must not be used: one url a line, or Parquet/CSV with a url column"
+    )
+
+
+class WukongSource(SourceBase):
+    """Wukong's wukong_100m_{0..255}.csv with the columns url and caption."""
+
+    kind: Literal["wukong"]
+    removal_lists: tuple[str, ...] = value((), "files of links that must not be used")
+
+
+class TableSource(SourceBase):
+    """Any Parquet, CSV or JSONL file with a column mapping (DanQing, Zero, TaiSu, your own crawl)."""
+
+    kind: Literal["table"]
+    format: Literal["parquet", "csv", "jsonl"] | None = value(None, "null: by the file name")
+    columns: dict[str, str] = value(
+        {"url": "url", "caption": "caption"}, "pair column → column of the file; `url` and `caption` are needed"
+    )
+    removal_lists: tuple[str, ...] = value((), "files of links that must not be used")
+
+
+Source = Annotated[LaionSource | WukongSource | TableSource, Field(discriminator="kind")]
+
+
+class Plan(Config):
+    """How metadata is read and cut into shards."""
+
+    shard_size: int = value(10_000, "rows of one download shard, at most", "pairs", ge=1, le=1_000_000)
+    split_rows: int = value(262_144, "rows that one reading task takes on", "rows", ge=1_000)
+    bucket_rows: int = value(250_000, "rows compared with one another in memory at a time", "rows", ge=100)
+
+
+class Publish(Config):
+    """What the curated shards look like."""
+
+    pairs_per_shard: int = value(10_000, "pairs in one published tar", "pairs", ge=1, le=1_000_000)
+
+
+class Limits(Config):
+    """When so much failed that going on makes no sense."""
+
+    unreadable_share: float = value(
+        0.01, "stop when more of a source's files or rows cannot be read", "share", ge=0, le=1
+    )
+    download_failed_share: float = value(
+        0.95, "stop when more of a run's downloads failed (14% success has been seen on old links)", "share", ge=0, le=1
+    )
+    attempts: int = value(3, "tries of a shard whose process died or ran out of time", "tries", ge=1)
+
+
+class Recipe(Config):
+    """A whole curation. `zhclip recipe show FILE` prints it with every default written out."""
+
+    name: str = value("zhclip", "short name, used in the data card", pattern=r"^[\w.-]+$")
+    sources: dict[str, Source] = value(
+        ..., "name → source; earlier sources win over later ones in duplicates", min_length=1
+    )
+    duplicates: Duplicates | None = value(Duplicates(), "duplicates across all sources; null keeps them")
+    plan: Plan = value(Plan(), "reading and cutting of metadata")
+    download: Download = value(Download(), "fetching and resizing of images")
+    score: Score = value(Score(), "the image-text model")
+    publish: Publish = value(Publish(), "the published shards")
+    limits: Limits = value(Limits(), "when to stop")
+
+    def canonical(self) -> dict[str, Any]:
+        """All values, defaults included, as plain JSON types."""
+        return self.model_dump(mode="json")
+
+    def stage_inputs(self, stage: str) -> dict[str, Any]:
+        """The part of the recipe that decides what `stage` itself does (not what the stages before it do)."""
+        everything = self.canonical()
+        sources = everything["sources"]
+        select = {name: source["min_score"] for name, source in sources.items()}
+        card = {name: {key: source[key] for key in ("license", "homepage")} for name, source in sources.items()}
+        plan = {name: _without(source, {"min_score", "license", "homepage"}) for name, source in sources.items()}
+        return {
+            "plan": {"sources": plan, "duplicates": everything["duplicates"], "plan": everything["plan"]},
+            "download": {"download": _without(everything["download"], SPEED_ONLY["download"])},
+            "score": {"score": _without(everything["score"], SPEED_ONLY["score"])},
+            "select": {"min_score": select},
+            "publish": {"publish": everything["publish"], "name": everything["name"], "card": card},
+        }[stage]
+
+    def digest(self, stage: str) -> str:
+        """16 hex digits that change when this stage's output would: it covers all stages up to `stage`."""
+        parts = [self.stage_inputs(name) for name in STAGES[: STAGES.index(stage) + 1]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with `key.path=value` overrides (values in YAML) laid over it.
+
+    Raises:
+        RecipeError: the file is missing, is not YAML, or holds a value that is not allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such recipe; the ones that ship are in recipes/") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping with at least `sources`; found {type(content).__name__}")
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, path, text)) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML; loading it gives an equal recipe."""
+    return yaml.safe_dump(recipe.canonical(), allow_unicode=True, sort_keys=False, width=120)
+
+
+def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
+    """Lines `place: old → new` for every value in which two plain structures differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
+    elif old != new:
+        yield f"{place}: {_short(old)} → {_short(new)}"
+
+
+def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in names}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    place, found, text = override.partition("=")
+    if not found or not place:
+        raise RecipeError(f"--set {override}: expected key.path=value, such as --set sources.laion.min_score=0.3")
+    *parents, last = place.split(".")
+    for parent in parents:
+        child = content.get(parent)
+        if not isinstance(child, dict):
+            child = content[parent] = {}
+        content = child
+    content[last] = yaml.safe_load(text)
+
+
+def _explain(error: ValidationError, path: Path, text: str) -> str:
+    root = yaml.compose(text)
+    lines = [f"{path}: {error.error_count()} thing{'s' if error.error_count() > 1 else ''} to mend"]
+    for problem in error.errors():
+        place = _place_in_file(problem["loc"])
+        line = _line_of(root, place)
+        where = f"{path}:{line}" if line else str(path)
+        lines.append(f"  {where}  {'.'.join(map(str, place))}: {_problem(problem)}")
+    return "\n".join(lines)
+
+
+def _place_in_file(place: Sequence[Any]) -> Sequence[Any]:
+    """Pydantic puts the kind of a source behind its name; the file does not."""
+    return (*place[:2], *place[3:]) if place[:1] == ("sources",) else place
+
+
+def _problem(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = _known_names(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+        return f"unknown name; {hint}"
+    found = "" if problem["type"] == "missing" else f"; found {_short_found(problem['input'])}"
+    return problem["msg"][0].lower() + problem["msg"][1:] + found
+
+
+def _short_found(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _known_names(place: Sequence[Any]) -> list[str]:
+    model: Any = Recipe
+    kinds: dict[str, Any] = {"laion": LaionSource, "wukong": WukongSource, "table": TableSource}
+    steps = list(place)
+    if steps[:1] == ["sources"] and len(steps) > 2:
+        model, steps = kinds[str(steps[2])], steps[3:]
+    for step in steps:
+        model = _model_in(model.model_fields[step].annotation)
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The Config class of `X` or `X | None`."""
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    return next(option for option in options if isinstance(option, type) and issubclass(option, Config))
+
+
+def _line_of(node: yaml.Node | None, place: Sequence[Any]) -> int | None:
+    """The line on which the deepest part of `place` that the file holds stands, from 1."""
+    line = None
+    for step in place:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, child) for key, child in node.value if key.value == str(step)), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line

@@ -1,0 +1,1 @@
+"""Metadata in, canonical pairs out: LAION, Wukong, and any table with a column mapping."""

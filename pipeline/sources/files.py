@@ -1,0 +1,55 @@
+"""Files by path or glob, wherever fsspec reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import fsspec
+import fsspec.core
+
+
+class NoSuchFiles(ValueError):
+    """A path or glob that matches nothing."""
+
+
+def find_files(patterns: Sequence[str]) -> list[str]:
+    """The files that paths and globs name, each once, sorted within a glob; remote ones keep their protocol.
+
+    Raises:
+        NoSuchFiles: a pattern matches no file.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        filesystem, path = fsspec.core.url_to_fs(pattern)
+        names = (
+            sorted(filesystem.glob(path))
+            if any(c in path for c in "*?[")
+            else [path]
+            if filesystem.isfile(path)
+            else []
+        )
+        if not names:
+            raise NoSuchFiles(f"{pattern} matches no file")
+        found.update(dict.fromkeys(_as_given(filesystem, name, pattern, path) for name in names))
+    return list(found)
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a file for reading, unpacking .gz, .bz2, .xz and .zst by name."""
+    return fsspec.open(path, "rb", compression="infer").open()
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file as stored."""
+    filesystem, name = fsspec.core.url_to_fs(path)
+    return int(filesystem.size(name) or 0)
+
+
+def _as_given(filesystem: fsspec.AbstractFileSystem, name: str, pattern: str, path: str) -> str:
+    if "local" not in filesystem.protocol and "file" not in filesystem.protocol:
+        return str(filesystem.unstrip_protocol(name))
+    if pattern.startswith("/") or "://" in pattern:
+        return name
+    root = path[: len(path) - len(pattern)]  # url_to_fs made a relative path absolute
+    return name.removeprefix(root) if path.endswith(pattern) else name

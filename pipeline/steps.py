@@ -1,0 +1,52 @@
+"""The steps of a run, in order, each as what it makes, what is still to do, and how one item is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline import download_step, publish, score_step, select
+from pipeline.plan import cut, judge, read
+from pipeline.runfolder import Run, Step
+
+
+@dataclass(frozen=True)
+class StepCode:
+    """One step. `pending` names the items to do: shards, unless the step says otherwise."""
+
+    name: Step
+    label: str
+    expected: Callable[[Run], list[str]]  # shard names, known once the step before is complete
+    work: Callable[[Run, str], None]  # does one item and commits it; nothing where another attempt was first
+    custom_pending: Callable[[Run], list[str]] | None = None
+    finish: Callable[[Run], None] | None = None
+
+    def pending(self, run: Run) -> list[str]:
+        """Items whose shards are not all committed."""
+        if self.custom_pending:
+            return self.custom_pending(run)
+        done = run.done(self.name)
+        return [shard for shard in self.expected(run) if shard not in done]
+
+
+STEPS: dict[Step, StepCode] = {
+    step.name: step
+    for step in (
+        StepCode("read", "read metadata", read.expected, read.work),
+        StepCode("judge", "judge captions", judge.expected, judge.work),
+        StepCode("plan", "cut shards", cut.expected, cut.work, cut.pending, cut.finish),
+        StepCode("download", "download", cut.expected, download_step.work),
+        StepCode("score", "score", cut.expected, score_step.work),
+        StepCode("select", "select", cut.expected, select.work),
+        StepCode("publish", "publish", publish.expected, publish.work, finish=publish.finish),
+    )
+}
+"""In the order of the run. The stages of the command line: plan is the first three."""
+
+STEPS_OF_STAGE: dict[str, tuple[Step, ...]] = {
+    "plan": ("read", "judge", "plan"),
+    "download": ("download",),
+    "score": ("score",),
+    "select": ("select",),
+    "publish": ("publish",),
+}

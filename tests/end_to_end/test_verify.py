@@ -1,0 +1,121 @@
+"""`zhclip verify` on a sound run, and on the same run damaged in every way that matters."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from pipeline.runfolder import Run, read_run
+from pipeline.verify import verify_run
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture
+def copy(finished: Run, tmp_path: Path) -> Run:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    return read_run(tmp_path / "run")
+
+
+def problems(run: Run) -> str:
+    return "\n".join(verify_run(run, QUIET).problems)
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_a_sound_run_verifies(finished: Run) -> None:
+    report = verify_run(finished, QUIET)
+    assert report.problems == []
+    assert report.checked["published pairs"] > 100
+    assert report.checked["files"] > 20
+
+
+def test_a_flipped_byte_of_an_image_is_traced_to_its_key(copy: Run) -> None:
+    row = pq.read_table(copy.path("publish", "000001.parquet")).slice(7, 1).to_pylist()[0]
+    flip(copy.path("publish", "000001.tar"), row["offset"] + 100)
+    found = problems(copy)
+    assert "dataset/000001.tar: damaged" in found
+    assert f"the image of pair {row['key']} is damaged" in found
+
+
+def test_a_flipped_byte_of_a_caption_is_traced_to_its_key(copy: Run) -> None:
+    path = copy.path("publish", "000000.tar")
+    with tarfile.open(path) as tar:
+        member = [found for found in tar if found.name.endswith(".txt")][3]
+    flip(path, member.offset_data + 1)
+    assert f"the members of pair {member.name.removesuffix('.txt')} do not say what the index says" in problems(copy)
+
+
+def test_a_truncated_tar_is_named_with_the_keys_it_lost(copy: Run) -> None:
+    path = copy.path("publish", "000001.tar")
+    path.write_bytes(path.read_bytes()[:-20_000])
+    last = pq.read_table(copy.path("publish", "000001.parquet"))["key"][-1].as_py()
+    found = problems(copy)
+    assert "dataset/000001.tar" in found
+    assert last in found
+
+
+DAMAGE: dict[str, tuple[Callable[[Run], object], str]] = {
+    "missing published shard": (
+        lambda run: [run.path("publish", f"000001.{ending}").unlink() for ending in ("tar", "parquet", "json")],
+        "dataset/000001: missing shard",
+    ),
+    "missing published tar": (
+        lambda run: run.path("publish", "000001.tar").unlink(),
+        "dataset/000001.tar: the file is missing",
+    ),
+    "missing raw shard": (
+        lambda run: [run.path("download", f"000000.{ending}").unlink() for ending in ("tar", "parquet", "json")],
+        "raw/000000: missing shard",
+    ),
+    "missing scores": (
+        lambda run: run.path("score", "000001.parquet").unlink(),
+        "scores/000001.parquet: the file is missing",
+    ),
+    "removed ledger file": (
+        lambda run: run.ledger_path("download", "000000").unlink(),
+        "ledger/download/000000.parquet: the file is missing",
+    ),
+    "ledger with a row less": (
+        lambda run: pq.write_table(
+            pq.read_table(run.ledger_path("judge", "000000")).slice(1), run.ledger_path("judge", "000000")
+        ),
+        "ledger/plan",
+    ),
+    "flipped byte in a raw tar": (
+        lambda run: flip(run.path("download", "000000.tar"), 5000),
+        "raw/000000.tar: damaged",
+    ),
+    "manifest that counts wrong": (
+        lambda run: _edit(run.path("select", "000000.json"), lambda manifest: _one_less(manifest["counts"]["sources"])),
+        "neither published nor in the ledger",
+    ),
+}
+
+
+def _edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def _one_less(sources: dict[str, dict[str, int]]) -> None:
+    next(iter(sources.values()))["rejected"] -= 1
+
+
+@pytest.mark.parametrize("damage, expected", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_named(copy: Run, damage: Callable[[Run], object], expected: str) -> None:
+    damage(copy)
+    assert expected in problems(copy)

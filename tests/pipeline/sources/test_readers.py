@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.sources import readers
+from pipeline.sources.files import NoSuchFiles, find_files
+from pipeline.sources.readers import Block, Unreadable, read_split
+from pipeline.sources.splits import list_splits
+
+
+def read(
+    path: Path, columns: tuple[str, ...] = ("url", "caption"), rows: int = 1000
+) -> tuple[list[Block], list[Unreadable]]:
+    pieces = [piece for split in list_splits("s", (str(path),), None, rows) for piece in read_split(split, columns)]
+    return [p for p in pieces if isinstance(p, Block)], [p for p in pieces if isinstance(p, Unreadable)]
+
+
+def positions(blocks: list[Block]) -> list[int]:
+    return [int(position) for block in blocks for position in block.positions]
+
+
+def write_parquet(path: Path, rows: int, group: int) -> None:
+    table = pa.table(
+        {
+            "URL": [f"http://a/{i}" for i in range(rows)],
+            "Caption": [f"字{i}" for i in range(rows)],
+            "other": range(rows),
+        }
+    )
+    pq.write_table(table, path, row_group_size=group, compression="zstd", use_dictionary=False)
+
+
+def test_parquet_is_read_by_row_groups_with_positions_and_any_case_of_names(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", 100, 10)
+    splits = list_splits("s", (str(tmp_path / "*.parquet"),), None, 25)
+    assert [(split.first_row, split.rows) for split in splits] == [(i * 20, 20) for i in range(5)]
+    blocks, bad = read(tmp_path / "a.parquet", rows=25)
+    assert positions(blocks) == list(range(100))
+    assert blocks[0].table.column_names == ["URL", "Caption"]
+    assert bad == []
+
+
+def test_a_damaged_row_group_is_named_and_stops_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_parquet(path, 40, 10)
+    column = pq.ParquetFile(path).metadata.row_group(2).column(1)
+    content = bytearray(path.read_bytes())
+    start = column.data_page_offset
+    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(bytes(content))
+    blocks, bad = read(path)
+    assert positions(blocks) == [*range(20), *range(30, 40)]
+    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(20, 10, "unreadable_row_group")]
+    assert "row group 2" in bad[0].detail
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl.gz"])
+def test_a_file_that_does_not_open_is_one_unreadable_block(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(
+        b"\x1f\x8bno such thing" if name.endswith("gz") else b"\n" if name.endswith("csv") else b"PAR1nonsense"
+    )
+    blocks, bad = read(tmp_path / name)
+    assert blocks == []
+    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(0, None, "unreadable_file")]
+
+
+def test_csv_with_quotes_line_breaks_bad_bytes_and_malformed_lines(tmp_path: Path) -> None:
+    path = tmp_path / "wukong.csv"
+    path.write_bytes(
+        b'\xef\xbb\xbfurl,caption\nhttp://a,one\nhttp://b,"two\nlines"\nbad,line,three\nhttp://c,"qu""ote"\nonlyone\n'
+        b"http://d,\xff\xfe\xe5\xad\x97\nhttp://e,last\n"
+    )
+    blocks, bad = read(path)
+    table = blocks[0].table
+    assert positions(blocks) == [0, 1, 3, 5, 6]
+    assert readers.to_text(table["caption"]).to_pylist() == ["one", "two\nlines", 'qu"ote', "\ufffd\ufffd字", "last"]
+    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(2, 1, "malformed_row"), (4, 1, "malformed_row")]
+    assert "3 columns instead of 2: bad,line,three" in bad[0].detail
+
+
+def test_csv_positions_hold_over_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "CSV_BLOCK_BYTES", 4096)
+    lines = ["url,caption"] + [f"http://a/{i},字{i}" if i % 97 else f"http://a/{i}" for i in range(5000)]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    blocks, bad = read(tmp_path / "a.csv")
+    assert len(blocks) > 3
+    assert [one.first_row for one in bad] == [i for i in range(5000) if i % 97 == 0]
+    captions = [caption for block in blocks for caption in readers.to_text(block.table["caption"]).to_pylist()]
+    assert captions == [f"字{i}" for i in positions(blocks)]
+    assert len(captions) + len(bad) == 5000
+
+
+def test_jsonl_names_its_bad_lines(tmp_path: Path) -> None:
+    lines = [json.dumps({"url": f"http://a/{i}", "caption": "字", "extra": [i]}, ensure_ascii=False) for i in range(10)]
+    lines[3], lines[7] = "{broken", ""
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    blocks, bad = read(tmp_path / "a.jsonl.gz")
+    assert positions(blocks) == [0, 1, 2, 4, 5, 6, 8, 9]
+    assert [(one.first_row, one.reason) for one in bad] == [(3, "malformed_row")]
+    assert np.concatenate([block.table["url"].to_pylist() for block in blocks]).tolist()[-1] == "http://a/9"
+
+
+def test_files_are_found_once_in_order_and_a_pattern_without_a_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b.csv", "a.csv", "c.txt"):
+        (tmp_path / name).write_text("url,caption\n")
+    everything = find_files([str(tmp_path / "*.csv"), str(tmp_path / "a.csv")])
+    assert everything == [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    monkeypatch.chdir(tmp_path)
+    assert find_files(["*.csv"]) == ["a.csv", "b.csv"]
+    with pytest.raises(NoSuchFiles, match="nothing"):
+        find_files([str(tmp_path / "nothing*.csv")])
+    with pytest.raises(NoSuchFiles, match=r"absent\.csv"):
+        find_files([str(tmp_path / "absent.csv")])
+
+
+def test_files_come_from_any_fsspec_filesystem() -> None:
+    import fsspec
+
+    with fsspec.open("memory://sets/one.csv", "wb") as file:
+        file.write(b"url,caption\nhttp://a,b\n")
+    assert find_files(["memory://sets/*.csv"]) == ["memory:///sets/one.csv"]
+    (split,) = list_splits("s", ("memory://sets/*.csv",), None, 10)
+    (block,) = read_split(split, ["url"])
+    assert isinstance(block, Block)
+    assert block.table["url"].to_pylist() == [b"http://a"]
