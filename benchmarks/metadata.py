@@ -127,6 +127,10 @@ def measure(who: str, rows: int, threads: int) -> dict[str, float]:
 
 def one(who: str, rows: int, threads: int) -> None:
     """The measured process."""
+    import duckdb  # noqa: F401  start-up is not what is compared
+
+    import pipeline.driver  # noqa: F401
+
     work = {"zhclip": run_zhclip, "duckdb": run_duckdb}[who]
     with tempfile.TemporaryDirectory(prefix="zhclip-bench-") as folder:
         begun = time.perf_counter()

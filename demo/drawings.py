@@ -111,8 +111,18 @@ def _read(path: Path) -> Any:
 
 
 def render(svg: str, size: int) -> Image.Image:
-    """The SVG as an RGBA image of `size` by `size` pixels, transparent where nothing is drawn."""
-    return Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)))).convert("RGBA")
+    """The SVG as an RGBA image of `size` by `size` pixels, transparent where nothing is drawn.
+
+    A drawing that is not square (a few of Fluent Emoji are not) is put in the middle.
+    """
+    drawn = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)))).convert(
+        "RGBA"
+    )
+    if drawn.size == (size, size):
+        return drawn
+    square = Image.new("RGBA", (size, size))
+    square.paste(drawn, ((size - drawn.width) // 2, (size - drawn.height) // 2))
+    return square
 
 
 def picture(svg: str, size: int, background: str = "#ffffff", margin: float = 0.08) -> Image.Image:

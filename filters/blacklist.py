@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from filters.base import Filter, value
+from filters.keywords import required_words
 from filters.text import WIDE, normal_form, normal_forms, simplified
 
 Category = Literal["advertising", "image_file_name", "boilerplate", "contact", "adult"]
@@ -24,15 +25,17 @@ MASKED = "\ufffc"  # stands for an allowed word: a character no entry has
 
 
 class Patterns(NamedTuple):
-    """The entries of one category, and the two expressions that find any of them; None where there are no such entries.
+    """The entries of one category, and expressions that find any of them; None where there are no such entries.
 
-    They stay apart because the union of hundreds of plain words is searched by an automaton made for words, and a few
+    Words and regexes stay apart because the union of hundreds of plain words is searched by an automaton made for words, and a few
     patterns among them cost that (measured: 0.2 against 137 microseconds a caption).
     """
 
     entries: dict[str, str]  # as written in the list: the expression
     words: str | None
     regexes: str | None
+    hints: str | None  # words that must be there for most of the regexes to match
+    others: str | None  # the regexes for which there is no such word
 
 
 class Blacklist(Filter):
@@ -101,9 +104,10 @@ class Blacklist(Filter):
 
 
 def _screen(captions: pl.Series, patterns: dict[str, Patterns]) -> pl.Series:
-    """True where any entry of any category is found: two passes instead of two for each category."""
+    """True where an entry of any category may be found, in two passes over all categories; the few are searched well."""
+    words = _union(union for p in patterns.values() for union in (p.words, p.hints))
     hit = pl.Series(np.zeros(len(captions), dtype=bool))
-    for union in (_union(p.words for p in patterns.values()), _union(p.regexes for p in patterns.values())):
+    for union in (words, _union(p.others for p in patterns.values())):
         if union:
             hit = hit | captions.str.contains(union)
     return hit
@@ -177,7 +181,10 @@ def _normal_regex(regex: str) -> str:
 def _compile(entries: dict[str, str]) -> Patterns:
     regexes = [expression for entry, expression in entries.items() if entry.startswith("re:")]
     words = [expression for entry, expression in entries.items() if not entry.startswith("re:")]
-    return Patterns(entries, _union(words), _union(regexes))
+    needed = {regex: required_words(regex.removeprefix("(?:").removesuffix(")")) for regex in regexes}
+    hints = sorted({re.escape(word) for found in needed.values() for word in found or ()})
+    others = [regex for regex, found in needed.items() if not found]
+    return Patterns(entries, _union(words), _union(regexes), _union(hints), _union(others))
 
 
 def _union(expressions: Iterable[str | None]) -> str | None:

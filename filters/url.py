@@ -170,7 +170,7 @@ def canonical_url(urls: pl.Series) -> pl.Series:
 
 def _canonical_plain(urls: pl.Series) -> pl.Series:
     bare = urls.str.strip_prefix("http://").str.strip_prefix("https://").str.strip_prefix("www.")
-    return bare.str.extract(r"^[^?#]*", 0)
+    return bare.str.replace(r"(?s)[?#].*", "")
 
 
 def _canonical_any(urls: pl.Series) -> pl.Series:

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.counts import Balance, balances
 from pipeline.recipe import SourceBase
 from pipeline.runfolder import FOLDERS, Run, recorded_versions, write_atomically
 
@@ -43,11 +44,11 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
     front = {
         "language": ["zh"],
         "task_categories": ["zero-shot-image-classification", "text-to-image", "image-to-text"],
-        "license": licences[0].lower() if len(licences) == 1 else "other",
+        "license": licences[0] if len(licences) == 1 and licences[0].islower() else "other",
         "size_categories": [_size_category(pairs)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.tar"}]}],
     }
-    rows = [_source_row(manifest, name, source) for name, source in sources.items()]
+    rows = [_source_row(balance, sources[balance.source]) for balance in balances(run)]
     size = run.recipe.download.image_size
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
@@ -65,10 +66,17 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
     )
 
 
-def _source_row(manifest: dict[str, Any], name: str, source: SourceBase) -> str:
-    published = sum(shard["sources"].get(name, 0) for shard in manifest["shards"])
+def _source_row(balance: Balance, source: SourceBase) -> str:
     threshold = "none" if source.min_score is None else f"{source.min_score:g}"
-    return f"| {name} | {published:,} | {threshold} | {source.license} | {source.homepage or '–'} |"
+    counts = (
+        balance.read,
+        balance.rejected_by_rules,
+        balance.failed_download,
+        balance.rejected_by_score,
+        balance.published,
+    )
+    numbers = " | ".join(f"{count:,}" for count in counts)
+    return f"| {balance.source} | {numbers} | {threshold} | {source.license} | {source.homepage or '–'} |"
 
 
 def _size_category(pairs: int) -> str:
@@ -87,8 +95,8 @@ CARD = """---
 2.2). Images are RGB JPEG, {size} pixels ({resize}). Similarity scores come from `{model}`; the model and its revision
 stand beside every score. Recipe digest `{digest}`.
 
-| source | pairs | lowest score kept | licence of the metadata | described at |
-|---|---|---|---|---|
+| source | rows read | rejected by rules | not fetched | score too low | published | lowest score kept | licence | described at |
+|---|---|---|---|---|---|---|---|---|
 {sources}
 
 The licence of an image is its author's; this data set holds copies made for research from public addresses, listed in the

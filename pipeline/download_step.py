@@ -9,19 +9,19 @@ import pyarrow.parquet as pq
 
 from pipeline.download.shard import ShardFailed, download_shard
 from pipeline.ledger import FAILED, as_lists, count_by_source, entries, write_ledger
-from pipeline.runfolder import Attempt, Run
+from pipeline.runfolder import Attempt, Item, Run
 
 
-def work(run: Run, shard: str) -> None:
+def work(run: Run, item: Item) -> None:
     """Downloads a shard in a child process, again where the child died, and commits tar, table and ledger together.
 
     Raises:
         ShardFailed: every attempt that the recipe allows died or ran out of time.
     """
     for number in range(run.recipe.limits.attempts):
-        with run.attempt("download", shard) as attempt:
+        with run.attempt("download", item.name) as attempt:
             try:
-                _download(run, shard, attempt)
+                _download(run, item.name, attempt)
                 return
             except ShardFailed:
                 if number + 1 == run.recipe.limits.attempts:

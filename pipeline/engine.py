@@ -1,4 +1,4 @@
-"""One step as a Beam pipeline: items in, files out. Only names travel through Beam, never rows or images."""
+"""One step as a Beam pipeline: items in, files out. Only names and ranges travel through Beam, never rows or images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.flink import quiet_workers
-from pipeline.runfolder import Run, Step
+from pipeline.runfolder import Item, Run, Step
 
 MANY_FAILURES = 8  # of one step: whatever is wrong is wrong for all, so the remaining items are left alone
 
@@ -25,8 +25,8 @@ class DoItem(beam.DoFn):
     def __init__(self, run: Run, step: Step) -> None:
         self.run, self.step = run, step
 
-    def process(self, item: str) -> Iterator[str]:
-        """Yields the item when it is done."""
+    def process(self, item: Item) -> Iterator[str]:
+        """Yields the item's name when it is done."""
         from pipeline.steps import STEPS  # here: a worker that only plans needs no torch before it scores
 
         failures = failures_folder(self.run, self.step)
@@ -34,12 +34,12 @@ class DoItem(beam.DoFn):
             return
         try:
             STEPS[self.step].work(self.run, item)
-            yield item
+            yield item.name
         except Exception:  # whatever it is, the other items go on and the driver reports it
-            (failures / f"{item}.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            (failures / f"{item.name}.txt").write_text(traceback.format_exc(), encoding="utf-8")
 
 
-def run_items(run: Run, step: Step, items: Sequence[str], workers: int, beam_options: Sequence[str] = ()) -> None:
+def run_items(run: Run, step: Step, items: Sequence[Item], workers: int, beam_options: Sequence[str] = ()) -> None:
     """Does all items of a step on the runner that `beam_options` name, by default in this process with `workers` threads.
 
     Raises:

@@ -6,7 +6,6 @@ Shards are cut by the rank of a pair among all kept pairs in key order, so they 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +14,11 @@ import pyarrow.parquet as pq
 
 from pipeline import card
 from pipeline.ledger import rows_by_source, write_parquet
-from pipeline.runfolder import Run
+from pipeline.runfolder import Item, Run
 from pipeline.score_step import MODEL_COLUMNS, downloaded, mapped
 from pipeline.tar import END_OF_TAR, sample_members
 
+Piece = tuple[str, int, int]
 NOT_PUBLISHED = ("offset", "length")  # of the raw tar
 
 
@@ -28,12 +28,18 @@ def expected(run: Run) -> list[str]:
     return [f"{number:06d}" for number in range(-(-kept // run.recipe.publish.pairs_per_shard))]
 
 
-def work(run: Run, shard: str) -> None:
+def pending(run: Run) -> list[Item]:
+    """The shards that are missing, each with the pieces of plan shards that it takes."""
+    done = run.done("publish")
+    return [Item(shard, pieces) for shard, pieces in shards_of_pieces(run).items() if shard not in done]
+
+
+def work(run: Run, item: Item) -> None:
     """Writes one published shard: tar, index, and a manifest that is the same for the same input."""
-    pieces = list(_pieces(run, int(shard)))
+    shard = item.name
     with run.attempt("publish", shard) as attempt:
         tar, index = attempt.folder / "shard.tar", attempt.folder / "index.parquet"
-        table = _write_tar(run, shard, pieces, tar)
+        table = _write_tar(run, shard, item.detail, tar)
         write_parquet(table, index)
         attempt.commit(
             {tar: run.path("publish", f"{shard}.tar"), index: run.path("publish", f"{shard}.parquet")},
@@ -46,15 +52,18 @@ def finish(run: Run) -> None:
     card.write(run)
 
 
-def _pieces(run: Run, number: int) -> Iterator[tuple[str, int, int]]:
-    """(plan shard, first, end): which of its kept pairs a published shard takes, from all plan shards in order."""
-    size = run.recipe.publish.pairs_per_shard
-    first, end, before = number * size, (number + 1) * size, 0
+def shards_of_pieces(run: Run) -> dict[str, list[Piece]]:
+    """Published shard → (plan shard, first, end): which of a plan shard's kept pairs it takes, in key order."""
+    size, rank = run.recipe.publish.pairs_per_shard, 0
+    shards: dict[str, list[Piece]] = {}
     for manifest in run.manifests("select"):
-        start, stop = max(first - before, 0), min(end - before, manifest.counts["out"])
-        if start < stop:
-            yield manifest.shard, start, stop
-        before += manifest.counts["out"]
+        kept, start = manifest.counts["out"], 0
+        while start < kept:
+            end = min(kept, start + size - (rank + start) % size)
+            shards.setdefault(f"{(rank + start) // size:06d}", []).append((manifest.shard, start, end))
+            start = end
+        rank += kept
+    return shards
 
 
 def _kept(run: Run, shard: str) -> pa.Table:
@@ -70,7 +79,7 @@ def _kept(run: Run, shard: str) -> pa.Table:
     return pairs.filter(decisions["keep"])
 
 
-def _write_tar(run: Run, shard: str, pieces: list[tuple[str, int, int]], path: Path) -> pa.Table:
+def _write_tar(run: Run, shard: str, pieces: list[Piece], path: Path) -> pa.Table:
     tables, offsets, hashes, position = [], [], [], 0
     with path.open("wb") as file:
         for source_shard, start, stop in pieces:

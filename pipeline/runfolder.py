@@ -43,6 +43,14 @@ class RunError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Item:
+    """A piece of work of one step, as it travels through Beam."""
+
+    name: str  # of its shard, unless the step says otherwise
+    detail: Any = None  # what the driver worked out from all manifests, so that no worker has to read them
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What one shard of one step holds. Files are named relative to the run folder."""
 

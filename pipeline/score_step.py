@@ -9,15 +9,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.ledger import FAILED, as_lists, count_by_source, entries, write_ledger, write_parquet
-from pipeline.runfolder import Run
+from pipeline.runfolder import Item, Run
 
 MODEL_COLUMNS = ("text_model", "text_revision", "image_model", "image_revision", "dtype")
 
 
-def work(run: Run, shard: str) -> None:
+def work(run: Run, item: Item) -> None:
     """Scores a shard and commits the scores, in the order of its pairs; images that do not decode go to the ledger."""
     from filters.scoring import load_scorer  # brings torch, which no other step needs
 
+    shard = item.name
     pairs = downloaded(run, shard)
     scorer = load_scorer(run.recipe.score)
     with mapped(run, shard) as tar:

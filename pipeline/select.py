@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.ledger import REJECTED, as_lists, count_by_source, entries, write_ledger, write_parquet
-from pipeline.runfolder import Run
+from pipeline.runfolder import Item, Run
 
 # A threshold is compared as float32, as scores are stored: a score written as 0.26 is not below 0.26.
 DECISIONS = """
@@ -19,8 +19,9 @@ DECISIONS = """
 """
 
 
-def work(run: Run, shard: str) -> None:
+def work(run: Run, item: Item) -> None:
     """Decides on every scored pair of a shard and commits the decisions in key order."""
+    shard = item.name
     pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
     scores = pq.read_table(run.path("score", f"{shard}.parquet"))
     decisions = _decide(run, pairs, scores)

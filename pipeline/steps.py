@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline import download_step, publish, score_step, select
 from pipeline.plan import cut, judge, read
-from pipeline.runfolder import Run, Step
+from pipeline.runfolder import Item, Run, Step
 
 
 @dataclass(frozen=True)
@@ -17,16 +17,16 @@ class StepCode:
     name: Step
     label: str
     expected: Callable[[Run], list[str]]  # shard names, known once the step before is complete
-    work: Callable[[Run, str], None]  # does one item and commits it; nothing where another attempt was first
-    custom_pending: Callable[[Run], list[str]] | None = None
+    work: Callable[[Run, Item], None]  # does one item and commits it; nothing where another attempt was first
+    custom_pending: Callable[[Run], list[Item]] | None = None
     finish: Callable[[Run], None] | None = None
 
-    def pending(self, run: Run) -> list[str]:
+    def pending(self, run: Run) -> list[Item]:
         """Items whose shards are not all committed."""
         if self.custom_pending:
             return self.custom_pending(run)
         done = run.done(self.name)
-        return [shard for shard in self.expected(run) if shard not in done]
+        return [Item(shard) for shard in self.expected(run) if shard not in done]
 
 
 STEPS: dict[Step, StepCode] = {
@@ -38,7 +38,7 @@ STEPS: dict[Step, StepCode] = {
         StepCode("download", "download", cut.expected, download_step.work),
         StepCode("score", "score", cut.expected, score_step.work),
         StepCode("select", "select", cut.expected, select.work),
-        StepCode("publish", "publish", publish.expected, publish.work, finish=publish.finish),
+        StepCode("publish", "publish", publish.expected, publish.work, publish.pending, finish=publish.finish),
     )
 }
 """In the order of the run. The stages of the command line: plan is the first three."""

@@ -78,9 +78,14 @@ class Preprocessor:
 
     def normalize(self, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """uint8 (n, height, width, 3) to (n, 3, height, width) of `dtype`: open_clip's arithmetic, in its order."""
-        planes = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        return planes.div_(255).sub_(mean).div_(std).to(dtype)
+        out = torch.empty((len(pixels), 3, self.height, self.width), dtype=dtype, device=pixels.device)
+        # On a processor, a few images at a time: the floats then stay in its cache, which is three times as fast.
+        few = 4 if pixels.device.type == "cpu" else max(len(pixels), 1)
+        for stored, target in zip(pixels.split(few), out.split(few), strict=True):
+            planes = stored.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+            target.copy_(planes.div_(255).sub_(mean).div_(std))
+        return out
 
 
 def _open(data: bytes | memoryview) -> Image.Image:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipeline.ledger import rows_by_source, write_parquet
 from pipeline.plan.layout import read_layout
 from pipeline.plan.read import read_bucket
-from pipeline.runfolder import Run
+from pipeline.runfolder import Item, Run
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ def expected(run: Run) -> list[str]:
     return [shard for one in key_ranges(run) for shard in one.shards]
 
 
-def pending(run: Run) -> list[str]:
-    """The key ranges (by number) of which a shard is missing."""
+def pending(run: Run) -> list[Item]:
+    """The key ranges of which a shard is missing."""
     done = run.done("plan")
-    return [str(one.number) for one in key_ranges(run) if not done.issuperset(one.shards)]
+    return [Item(f"range-{one.number}", one) for one in key_ranges(run) if not done.issuperset(one.shards)]
 
 
-def work(run: Run, item: str) -> None:
+def work(run: Run, item: Item) -> None:
     """Cuts one key range; each of its shards is committed for itself."""
-    one = next(found for found in key_ranges(run) if found.number == int(item))
+    one: KeyRange = item.detail
     layout = read_layout(run)
     files = [run.path("judge", f"{number:06d}.arrow") for number in range(layout.buckets)]
     rows = pa.concat_tables([read_bucket(path, one.number, layout.buckets) for path in files])

@@ -11,7 +11,7 @@ from filters.base import judge as judge_rows
 from pipeline.ledger import REJECTED, entries, write_ledger
 from pipeline.plan.layout import Layout, read_layout
 from pipeline.plan.read import IPC, ROWS_SCHEMA, read_bucket, row_filters, slices_by_bucket
-from pipeline.runfolder import Run
+from pipeline.runfolder import Item, Run
 
 HEX_VALUE = np.zeros(256, dtype=np.int64)
 HEX_VALUE[list(b"0123456789abcdef")] = np.arange(16)
@@ -23,9 +23,9 @@ def expected(run: Run) -> list[str]:
     return [f"{number:06d}" for number in range(read_layout(run).buckets)]
 
 
-def work(run: Run, shard: str) -> None:
-    """Judges bucket number `shard` of all splits; rejected pairs go to the ledger, kept ones on, by key range."""
-    layout = read_layout(run)
+def work(run: Run, item: Item) -> None:
+    """Judges one bucket of all splits; rejected pairs go to the ledger, kept ones on, by key range."""
+    layout, shard = read_layout(run), item.name
     rejected, kept, counts = _judge(run, _bucket(run, layout, int(shard)))
     ranges = key_ranges(kept["key"], layout.buckets)
     counts["ranges"] = np.bincount(ranges, minlength=layout.buckets).tolist()

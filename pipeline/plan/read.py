@@ -16,7 +16,7 @@ from filters.base import PAIR_SCHEMA, Filter, judge
 from pipeline.ledger import FAILED, OUT_OF_SCOPE, block_entry, write_ledger
 from pipeline.plan.layout import read_layout
 from pipeline.recipe import Source
-from pipeline.runfolder import Attempt, Run
+from pipeline.runfolder import Attempt, Item, Run
 from pipeline.sources.pairs import column_mapping, in_scope, to_pairs
 from pipeline.sources.readers import Unreadable, read_split
 from pipeline.sources.removal import RemovedLinks
@@ -38,10 +38,10 @@ def expected(run: Run) -> list[str]:
     return [f"{number:06d}" for number in range(len(read_layout(run).splits))]
 
 
-def work(run: Run, shard: str) -> None:
-    """Reads split number `shard` and commits its pairs, ordered by caption bucket within each chunk."""
-    with run.attempt("read", shard) as attempt:
-        _read(run, shard, attempt)
+def work(run: Run, item: Item) -> None:
+    """Reads one split and commits its pairs, ordered by caption bucket within each chunk."""
+    with run.attempt("read", item.name) as attempt:
+        _read(run, item.name, attempt)
 
 
 def _read(run: Run, shard: str, attempt: Attempt) -> None:

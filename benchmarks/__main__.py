@@ -1,0 +1,32 @@
+"""All speed measurements, one after the other, each against what others do on the same input in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+QUICK = (
+    ["benchmarks.metadata", "--memory", "1", "5"],
+    ["benchmarks.filters"],
+    ["benchmarks.download"],
+    ["benchmarks.scoring"],
+)
+FULL = (["benchmarks.metadata", "--memory", "1", "5", "20"], *QUICK[1:])
+
+
+def main() -> int:
+    """The exit code of the first measurement that failed, or 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="without the pass over 20 million rows")
+    given = parser.parse_args()
+    for module, *options in QUICK if given.quick else FULL:
+        print(f"== python -m {module} {' '.join(options)}", flush=True)
+        code = subprocess.run([sys.executable, "-m", module, *options], check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
