@@ -15,7 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from demo.faults import ALL_KINDS, CLEAN, SWAPPED
+from demo.faults import ALL_KINDS, CLEAN, LANGUAGE, SWAPPED
+from pipeline.ledger import OUT_OF_SCOPE
 
 Place = tuple[str, int]  # base name of the metadata file, and row
 STAGES = ("read", "plan", "download", "select")
@@ -86,7 +87,7 @@ def scoreboard(truth: pa.Table, ledger: pa.Table, published: pa.Table) -> Scoreb
         published: columns file, row, score.
     Files are compared by their base names. An entry with `rows` above 1 stands for that many rows from `row` on.
     """
-    dropped = dict(_entries(ledger.to_pylist()))
+    dropped = dict(_entries(ledger.to_pylist())) | dict(_out_of_scope(truth.to_pylist(), ledger.to_pylist()))
     kept = {_place(row): row["score"] for row in published.to_pylist()}
     by_kind: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in truth.to_pylist():
@@ -112,8 +113,21 @@ def roc_auc(true: np.ndarray, wrong: np.ndarray) -> float:
     return float(below.mean() / 2 / len(wrong))
 
 
+def _out_of_scope(truth: list[dict[str, Any]], ledger: list[dict[str, Any]]) -> Iterable[tuple[Place, Entry]]:
+    """Rows of other languages: the ledger only counts them, file by file, so the planted ones are ticked off that count."""
+    counted = Counter[str]()
+    for row in ledger:
+        counted[_place(row)[0]] += row["rows"] if row["outcome"] == OUT_OF_SCOPE else 0
+    for row in truth:
+        if row["fault"] == LANGUAGE.name and counted[row["file"]] > 0:
+            counted[row["file"]] -= 1
+            yield _place(row), Entry("read", frozenset(["language"]), None)
+
+
 def _entries(rows: Iterable[dict[str, Any]]) -> Iterable[tuple[Place, Entry]]:
     for row in rows:
+        if row["outcome"] == OUT_OF_SCOPE:
+            continue
         entry = Entry(row["stage"], frozenset(row["reasons"]), row.get("score"))
         name, first = _place(row)
         for position in range(first, first + min(max(row["rows"] or 1, 1), MAX_BLOCK)):

@@ -97,6 +97,8 @@ def save(folder: Path, image_tower: nn.Module, text_tower: TextTower, tokenizer:
     _write(folder / "text/config.json", described)
     base.save_pretrained(folder / "text/base")
     save_file(_half(text_tower), folder / "text/model.safetensors", {"format": "pt"})
+    tokenizer.backend_tokenizer.no_truncation()  # how long and how padded is for the caller to say
+    tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder / "text")
     told = json.loads((folder / "text/tokenizer_config.json").read_text(encoding="utf-8"))
     told["tokenizer_class"] = "PreTrainedTokenizerFast"  # a name that transformers 4 and 5 both know
