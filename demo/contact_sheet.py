@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from demo.packages import font
 
@@ -119,7 +119,7 @@ def thumbnail(image: bytes | None, side: int) -> Image.Image | None:
         return None
     try:
         with Image.open(io.BytesIO(image)) as opened:
-            picture = opened.convert("RGBA").resize((side, side), Image.Resampling.LANCZOS)
+            picture = ImageOps.exif_transpose(opened).convert("RGBA").resize((side, side), Image.Resampling.LANCZOS)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         return None
     ground = Image.new("RGBA", picture.size, WHITE)

@@ -101,6 +101,7 @@ def save(folder: Path, image_tower: nn.Module, text_tower: TextTower, tokenizer:
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder / "text")
     told = json.loads((folder / "text/tokenizer_config.json").read_text(encoding="utf-8"))
+    told = {name: value for name, value in told.items() if name.endswith("_token") or name == "model_max_length"}
     told["tokenizer_class"] = "PreTrainedTokenizerFast"  # a name that transformers 4 and 5 both know
     _write(folder / "text/tokenizer_config.json", told)
 

@@ -1,6 +1,6 @@
 """Trains the demo's small scorer: Multilingual-CLIP in miniature, in the published file layout.
 
-    python -m demo.train_scorer --out demo/mclip-tiny --steps 1500
+    python -m demo.train_scorer --out demo/mclip-tiny --steps 1000
 
 It learns four styles of drawings and is used on two others (demo/world.py), and one concept in ten is never shown to it.
 The loss has two parts: the usual contrastive one, and a logistic one whose decision point is fixed at a cosine of 0.26.
@@ -58,7 +58,7 @@ def main() -> None:
     """Command line: trains, saves, and reports how well matches are told from mismatches."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--out", type=Path, default=Path(__file__).parent / "mclip-tiny")
-    options.add_argument("--steps", type=int, default=1500, help="of one batch each; about two a second on two cores")
+    options.add_argument("--steps", type=int, default=1000, help="of one batch each; about two a second on two cores")
     options.add_argument("--batch", type=int, default=256)
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()

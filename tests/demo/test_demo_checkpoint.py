@@ -16,12 +16,14 @@ from demo.world import WORLD_STYLES, World
 from filters.scoring import Score, load_scorer
 
 MAX_BYTES = 6 * 2**20
+UNUSUAL = ("transparent png", "rotated by exif")  # forms that the download stage turns into plain ones
 
 
 @pytest.fixture(scope="module")
 def scores(world: World, checkpoint: Path) -> dict[str, np.ndarray]:
     config = Score(text_model=str(checkpoint / "text"), image_model=str(checkpoint / "image"), dtype="float32")
-    rows = [row for row in pq.read_table(world.truth).to_pylist() if row["fault"] in ("clean", "swapped caption")]
+    truth = pq.read_table(world.truth).to_pylist()
+    rows = [row for row in truth if row["fault"] in ("clean", "swapped caption") and row["variant"] not in UNUSUAL]
     images = Images(world.web)
     found = load_scorer(config).score([images.of(row["url"]) or b"" for row in rows], [row["caption"] for row in rows])
     assert found["error"].null_count == len(rows)

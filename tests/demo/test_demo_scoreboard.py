@@ -24,6 +24,7 @@ LEDGER = pa.schema(
         ("url", pa.string()),
         ("caption", pa.string()),
         ("stage", pa.string()),
+        ("outcome", pa.string()),
         ("reasons", pa.list_(pa.string())),
         ("score", pa.float32()),
     ]
@@ -35,8 +36,18 @@ def planted(row: int, fault: str, stage: str, *reasons: str) -> dict:
     return {"file": "a.csv", "row": row, "fault": fault, "stage": stage, "reasons": list(reasons)}
 
 
-def dropped(row: int, stage: str, *reasons: str, rows: int = 1, score: float | None = None) -> dict:
-    return {"file": "x/y/a.csv", "row": row, "rows": rows, "stage": stage, "reasons": list(reasons), "score": score}
+def dropped(
+    row: int, stage: str, *reasons: str, rows: int = 1, score: float | None = None, outcome: str = "rejected"
+) -> dict:
+    return {
+        "file": "x/y/a.csv",
+        "row": row,
+        "rows": rows,
+        "stage": stage,
+        "outcome": outcome,
+        "reasons": list(reasons),
+        "score": score,
+    }
 
 
 @pytest.fixture
@@ -49,13 +60,15 @@ def board() -> Scoreboard:
         *(planted(row, "swapped caption", "select", "score_too_low") for row in (7, 8)),
         *(planted(row, "corrupt row group", "read", "unreadable_row_group") for row in (9, 10)),
         planted(11, "empty", "download", "empty_response"),
+        *(planted(row, "other language", "read", "language") for row in (12, 13, 14)),
     ]
     ledger = [
         dropped(3, "select", "score_too_low", score=0.2),
         dropped(4, "download", "http_404"),
         dropped(5, "plan", "url_private", "no_han"),
         dropped(7, "select", "score_too_low", score=0.1),
-        dropped(9, "read", "unreadable_row_group", rows=2),
+        dropped(9, "read", "unreadable_row_group", rows=2, outcome="failed"),
+        dropped(0, "read", "language", rows=2, outcome="out_of_scope"),  # two of three, wherever they stand
     ]
     published = [{"file": "/z/a.csv", "row": row, "score": score} for row, score in {0: 0.5, 1: 0.6, 2: 0.3}.items()]
     published += [{"file": "a.csv", "row": 8, "score": 0.4}, {"file": "a.csv", "row": 6, "score": 0.3}]
@@ -73,6 +86,7 @@ def test_counts_of_a_case_made_by_hand(board: Scoreboard) -> None:
     group = board.tally("corrupt row group")
     assert (group.planted, group.caught, group.as_expected) == (2, 2, 2)
     assert board.tally("empty").lost == 1
+    assert (board.tally("other language").as_expected, board.tally("other language").lost) == (2, 1)
     assert (board.clean.planted, board.clean.published, board.clean_dropped) == (4, 3, {"select": 1})
     assert board.clean_reasons == {"score_too_low": 1}
     with pytest.raises(KeyError):

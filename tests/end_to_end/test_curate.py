@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from demo.__main__ import published_pairs
 from demo.faults import ALL_KINDS
 from demo.scoreboard import scoreboard
 from pipeline.counts import balances
 from pipeline.funnel import query_ledger
-from pipeline.runfolder import Run
+from pipeline.runfolder import Run, read_run
+from pipeline.verify import verify_run
 from tests.end_to_end.conftest import REPOSITORY, Site, published
 
 METADATA_STAGES = ("read", "plan")
@@ -26,7 +30,7 @@ def test_every_metadata_fault_is_caught_for_its_reason_and_no_clean_pair_is_lost
     site: Site, finished: Run
 ) -> None:
     truth = pq.read_table(site.world.truth)
-    index = _index(finished)
+    index = published_pairs(finished)
     board = scoreboard(truth, query_ledger(finished, "select * from ledger"), index)
     stages = {kind.name: kind.stage for kind in ALL_KINDS}
     for tally in board.faults:
@@ -37,14 +41,6 @@ def test_every_metadata_fault_is_caught_for_its_reason_and_no_clean_pair_is_lost
             assert (tally.caught, tally.as_expected) == (tally.planted, tally.planted), tally
     assert sum(board.clean_dropped.get(stage, 0) for stage in (*METADATA_STAGES, "download", "score")) == 0
     assert board.auc >= 0.9
-
-
-def _index(run: Run) -> object:
-    import pyarrow as pa
-
-    return pa.concat_tables(
-        [pq.read_table(run.path("publish", f"{one.shard}.parquet")) for one in run.manifests("publish")]
-    )
 
 
 def test_conservation_is_exact(finished: Run) -> None:
@@ -81,10 +77,7 @@ def test_killed_at_random_moments_and_continued_it_publishes_the_same_bytes(
     assert kills > 0
     assert site.curate(tmp_path / "run").returncode == 0
     assert published(tmp_path / "run") == published(finished.folder)
-    verified = subprocess.run(
-        ["zhclip", "verify", str(tmp_path / "run")], env=None, capture_output=True, text=True, check=False
-    )
-    assert verified.returncode == 0, verified.stdout
+    assert verify_run(read_run(tmp_path / "run"), Console(quiet=True)).problems == []
 
 
 def test_ctrl_c_stops_at_once_and_leaves_a_run_that_continues(site: Site, finished: Run, tmp_path: Path) -> None:
@@ -103,8 +96,6 @@ def test_ctrl_c_stops_at_once_and_leaves_a_run_that_continues(site: Site, finish
 
 
 def test_a_new_threshold_downloads_and_scores_nothing_again(site: Site, finished: Run, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)
     before = {path: path.stat().st_mtime_ns for name in ("plan", "raw", "scores") for path in (folder / name).iterdir()}
@@ -113,14 +104,8 @@ def test_a_new_threshold_downloads_and_scores_nothing_again(site: Site, finished
     assert "sources.laion.min_score: 0.26 → 0.6" in done.stderr
     after = {path: path.stat().st_mtime_ns for name in ("plan", "raw", "scores") for path in (folder / name).iterdir()}
     assert after == before
-    assert sum(b.published for b in balances(_run(folder))) < sum(b.published for b in balances(finished))
-    assert min(row["score"] for row in _index(_run(folder)).to_pylist() if row["source"] == "laion") >= 0.6  # type: ignore[attr-defined]
-
-
-def _run(folder: Path) -> Run:
-    from pipeline.runfolder import read_run
-
-    return read_run(folder)
+    assert sum(b.published for b in balances(read_run(folder))) < sum(b.published for b in balances(finished))
+    assert min(row["score"] for row in published_pairs(read_run(folder)).to_pylist() if row["source"] == "laion") >= 0.6
 
 
 def test_stages_run_one_by_one_and_say_what_they_need(site: Site, finished: Run, tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def test_the_index_gives_every_image_by_one_range_read(dataset: Path) -> None:
     assert len({row["key"] for row in rows}) == len(rows)
     digests = duckdb.sql(
         f"select count(*) from '{dataset}/*.parquet' where key <> md5(source || chr(10) || url || chr(10) || caption)"
-    ).fetchone()
-    assert digests == (0,)
+    ).fetchall()
+    assert digests == [(0,)]
 
 
 def test_webdataset_reads_it(dataset: Path) -> None:
