@@ -38,6 +38,9 @@ class SourceBase(Config):
     min_score: float | None = value(
         0.26, "pairs scored lower are dropped; null keeps all (paper, section 2.2)", "cosine similarity", ge=-1, le=1
     )
+    removal_lists: tuple[str, ...] = value(
+        (), "files of links that must not be used: one url a line, or Parquet/CSV with a url column"
+    )
     license: str = value("unknown", "licence of the metadata, for the data card")
     homepage: str = value("", "where the source is described, for the data card")
 
@@ -50,16 +53,12 @@ class LaionSource(SourceBase):
     swapped_size: bool | None = value(
         None, "WIDTH holds the height and the other way round; null: yes for raw files, which lack `punsafe`"
     )
-    removal_lists: tuple[str, ...] = value(
-        (), "files of links that must not be used: one url a line, or Parquet/CSV with a url column"
-    )
 
 
 class WukongSource(SourceBase):
     """Wukong's wukong_100m_{0..255}.csv with the columns url and caption."""
 
     kind: Literal["wukong"]
-    removal_lists: tuple[str, ...] = value((), "files of links that must not be used")
 
 
 class TableSource(SourceBase):
@@ -70,7 +69,6 @@ class TableSource(SourceBase):
     columns: dict[str, str] = value(
         {"url": "url", "caption": "caption"}, "pair column → column of the file; `url` and `caption` are needed"
     )
-    removal_lists: tuple[str, ...] = value((), "files of links that must not be used")
 
 
 Source = Annotated[LaionSource | WukongSource | TableSource, Field(discriminator="kind")]

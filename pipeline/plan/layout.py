@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ import polars as pl
 
 from pipeline.recipe import LaionSource, TableSource
 from pipeline.runfolder import Run, RunError, write_atomically
+from pipeline.sources.files import find_files, open_file
 from pipeline.sources.splits import Split, list_splits
 
 MAX_BUCKETS = 4096
@@ -23,6 +25,7 @@ class Layout:
     splits: tuple[Split, ...]
     buckets: int
     hasher: str  # version of the library whose hash assigns buckets: one run must not mix two
+    lists: dict[str, str]  # SHA-256 of every word list and removal list that the recipe names: they decide as well
 
 
 def make_layout(run: Run) -> Layout:
@@ -30,7 +33,7 @@ def make_layout(run: Run) -> Layout:
 
     Raises:
         NoSuchFiles: a source names files that do not exist.
-        RunError: the run was begun with another version of the hashing library.
+        RunError: the run was begun with another version of the hashing library, or with a list that has changed since.
     """
     path = _path(run)
     if not path.exists():
@@ -39,6 +42,11 @@ def make_layout(run: Run) -> Layout:
     if layout.hasher != _hasher():
         raise RunError(
             f"{run.folder} was planned with {layout.hasher}, this is {_hasher()}: install that version to continue it"
+        )
+    changed = sorted(path for path, digest in _lists(run).items() if layout.lists.get(path) != digest)
+    if changed:
+        raise RunError(
+            f"{run.folder} was planned with other content of {', '.join(changed)}: start a new run with --run"
         )
     return layout
 
@@ -51,7 +59,12 @@ def read_layout(run: Run) -> Layout:
 @lru_cache(maxsize=4)
 def _read(path: Path) -> Layout:
     content = json.loads(path.read_text(encoding="utf-8"))
-    return Layout(tuple(Split.from_json(split) for split in content["splits"]), content["buckets"], content["hasher"])
+    return Layout(
+        tuple(Split.from_json(split) for split in content["splits"]),
+        content["buckets"],
+        content["hasher"],
+        content["lists"],
+    )
 
 
 def _path(run: Run) -> Path:
@@ -75,4 +88,16 @@ def _list(run: Run) -> Layout:
         splits += list_splits(name, source.files, format_name, run.recipe.plan.split_rows)
     rows = sum(split.guessed_rows for split in splits)
     buckets = min(MAX_BUCKETS, max(1, -(-rows // run.recipe.plan.bucket_rows)))
-    return Layout(tuple(splits), buckets, _hasher())
+    return Layout(tuple(splits), buckets, _hasher(), _lists(run))
+
+
+def _lists(run: Run) -> dict[str, str]:
+    named: set[str] = set()
+    for source in run.recipe.sources.values():
+        named.update(source.removal_lists, source.rules.blacklist.lists if source.rules.blacklist else ())
+    return {path: _sha256(path) for path in (find_files(sorted(named)) if named else ())}
+
+
+def _sha256(path: str) -> str:
+    with open_file(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
