@@ -36,7 +36,7 @@ def query_ledger(run: Run, sql: str) -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute("set enable_progress_bar = false")
         if files:
-            connection.execute("create view ledger as select * from read_parquet($1)".replace("$1", _sql_list(files)))
+            connection.execute(f"create view ledger as select * from read_parquet({_sql_list(files)})")
         else:
             from pipeline.ledger import LEDGER_SCHEMA
 

@@ -15,7 +15,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from pipeline.sources.files import open_file
+from pipeline.sources.files import is_damage, open_file
 from pipeline.sources.splits import Split
 
 BATCH_ROWS = 131_072
@@ -45,7 +45,10 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[Block | Unreada
     """The rows of a split, batch by batch, with the columns among `columns` that the file has (case ignored).
 
     Yields:
-        a Block per batch, and an Unreadable for whatever cannot be read; an error never ends the run.
+        a Block per batch, and an Unreadable for whatever is damaged.
+
+    Raises:
+        OSError: a remote file system does not answer; nothing is known of the file, so it must be tried again.
     """
     if split.problem:
         yield Unreadable(0, split.rows, "unreadable_file", split.problem)
@@ -57,6 +60,8 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[Block | Unreada
             read = int(piece.positions[-1]) + 1 if isinstance(piece, Block) and len(piece.positions) else read
             yield piece
     except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors derive from these
+        if not is_damage(error, split.file):
+            raise
         left = None if split.rows is None else split.first_row + split.rows - read
         yield Unreadable(read, left, "unreadable_file", f"{type(error).__name__}: {error}")
 
@@ -79,6 +84,8 @@ def _read_parquet(split: Split, columns: Sequence[str]) -> Iterator[Block | Unre
                     yield Block(pa.Table.from_batches([batch]), first + read + np.arange(batch.num_rows))
                     read += batch.num_rows
             except (OSError, ValueError) as error:
+                if not is_damage(error, split.file):
+                    raise
                 yield Unreadable(first + read, rows - read, "unreadable_row_group", f"row group {group}: {error}")
             first += rows
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.sources.files import find_files, open_file, size_of
+from pipeline.sources.files import find_files, is_damage, open_file, size_of
 
 GUESSED_BYTES_PER_ROW = 150  # of CSV and JSONL, only to choose the number of buckets
 
@@ -66,6 +66,8 @@ def _splits_of(source: str, file: str, format_name: str, rows_per_split: int) ->
         else:
             yield from _parquet_splits(source, file, rows_per_split)
     except (OSError, ValueError) as error:  # pyarrow's errors are both
+        if not is_damage(error, file):
+            raise
         yield Split(source, file, format_name, 0, None, 0, problem=f"{type(error).__name__}: {error}")
 
 

@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +15,39 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.sources import readers
-from pipeline.sources.files import NoSuchFiles, find_files
+from pipeline.sources.files import NoSuchFiles, find_files, is_damage
 from pipeline.sources.readers import Block, Unreadable, read_split
 from pipeline.sources.splits import list_splits
+
+
+@contextmanager
+def parquet_server(content: bytes) -> Iterator[tuple[str, dict[str, bool]]]:
+    """Serves one file with range requests; with state["broken"], every connection is cut in the middle of an answer."""
+    state = {"broken": False}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            first, last = 0, len(content) - 1
+            if asked := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+                first, last = int(asked[1]), int(asked[2] or last)
+            part = content[first : last + 1]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
+            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(part[:10] if state["broken"] else part)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/a.parquet", state
+        server.shutdown()
 
 
 def read(
@@ -132,3 +167,28 @@ def test_files_come_from_any_fsspec_filesystem() -> None:
     (block,) = read_split(split, ["url"])
     assert isinstance(block, Block)
     assert block.table["url"].to_pylist() == [b"http://a"]
+
+
+def test_a_remote_that_does_not_answer_is_no_damage(tmp_path: Path) -> None:
+    assert not is_damage(ConnectionResetError(104, "reset"), "https://example.org/a.parquet")
+    assert not is_damage(TimeoutError(), "https://example.org/a.parquet")
+    assert is_damage(OSError("Corrupt snappy compressed data."), "https://example.org/a.parquet")
+    assert is_damage(pa.ArrowInvalid("not a Parquet file"), "https://example.org/a.parquet")
+    assert is_damage(PermissionError(13, "denied"), str(tmp_path / "a.parquet"))
+
+
+def test_a_file_system_that_cannot_be_listed_is_named() -> None:
+    with pytest.raises(NoSuchFiles, match=r"nosuchprotocol://a/\*\.csv cannot be listed"):
+        find_files(["nosuchprotocol://a/*.csv"])
+
+
+def test_metadata_is_read_over_http_and_a_server_that_breaks_off_is_not_taken_for_damage(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", 100, 10)
+    content = (tmp_path / "a.parquet").read_bytes()
+    with parquet_server(content) as (url, state):
+        (split,) = list_splits("s", (url,), None, 1000)
+        assert sum(len(piece.positions) for piece in read_split(split, ["url"]) if isinstance(piece, Block)) == 100
+        state["broken"] = True
+        with pytest.raises(Exception, match=r".") as caught:
+            list(read_split(split, ["url"]))
+        assert not isinstance(caught.value, ValueError)
