@@ -6,8 +6,9 @@ filters see all rows, so a rejected pair keeps all of its reasons.
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -107,3 +108,17 @@ def split(pairs: pa.Table, filters: Sequence[Filter]) -> tuple[pa.Table, pa.Tabl
     rejected = pairs.filter(pa.array(bits != 0))
     reasons = decode_reasons(bits[bits != 0], reasons_of(filters))
     return pairs.filter(pa.array(bits == 0)), rejected.append_column("reasons", reasons)
+
+
+def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
+    """Lines `place: old → new` for every value in which two plain structures differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
+    elif old != new:
+        yield f"{place}: {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -168,22 +168,8 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.canonical(), allow_unicode=True, sort_keys=False, width=120)
 
 
-def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
-    """Lines `place: old → new` for every value in which two plain structures differ."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
-    elif old != new:
-        yield f"{place}: {_short(old)} → {_short(new)}"
-
-
 def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in names}
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def _override(content: dict[str, Any], override: str) -> None:

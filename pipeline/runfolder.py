@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 import yaml
 
-from pipeline.recipe import STAGES, Recipe, differences, dump_recipe
+from filters.base import differences
+from pipeline.recipe import STAGES, Recipe, dump_recipe
 
 Step = Literal["read", "judge", "plan", "download", "score", "select", "publish"]
 FOLDERS: dict[Step, str] = {

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.recipe import Recipe, RecipeError, differences, dump_recipe, load_recipe
+from filters.base import differences
+from pipeline.recipe import Recipe, RecipeError, dump_recipe, load_recipe
 from pipeline.recipe_text import annotated
 
 RECIPES = Path(__file__).parents[2] / "recipes"
