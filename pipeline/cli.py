@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from trainer.cli import add_commands
+
 EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
 EXIT_FAILED = 1  # work that could not be done, or a run that does not verify
 EXIT_INTERRUPTED = 130
@@ -123,6 +125,9 @@ def recipe_show(path: Annotated[Path, typer.Argument(help="The recipe (YAML).")]
     from pipeline.recipe_text import annotated
 
     print(annotated(_or_exit(lambda: load_recipe(path, overrides or ()))), end="")
+
+
+add_commands(app)
 
 
 def _work(

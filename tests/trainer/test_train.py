@@ -1,0 +1,197 @@
+"""The training loop, run as people run it: as a process, on real shards, killed, stopped, and under torchrun."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.published import write_published
+from trainer.checkpoint import checkpoints, load_checkpoint
+from trainer.log import read_log
+
+REPOSITORY = Path(__file__).parents[2]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # models this small lose time to threads that wait for each other
+SMALL = {
+    "precision": "float32",
+    "log_every": "1",
+    "checkpoint_every": "4",
+    "data.workers": "0",
+    "model.vision.width": "8",
+    "model.text.hidden_size": "32",
+    "model.text.intermediate_size": "64",
+    "stages": json.dumps(
+        [
+            {"name": "locked", "freeze": ["image"], "epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "warmup": 2},
+            {"name": "open", "epochs": 2, "batch_size": 16, "learning_rate": 5e-4, "warmup": 2},
+        ]
+    ),
+}
+STEPS = 2 * 2 * (90 // 16)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_published(tmp_path_factory.mktemp("data") / "dataset", 90)
+
+
+def command(data: Path, out: Path, processes: int = 1, **changes: str) -> list[str]:
+    sets = [part for key, value in {**SMALL, **changes}.items() for part in ("--set", f"{key}={value}")]
+    start = [sys.executable, "-m", "trainer"]
+    if processes > 1:
+        start = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            "-m",
+            "trainer",
+        ]
+    return [*start, "tiny", "--data", str(data), "--out", str(out), *sets]
+
+
+def train(data: Path, out: Path, processes: int = 1, **changes: str) -> subprocess.CompletedProcess[str]:
+    asked = command(data, out, processes, **changes)
+    return subprocess.run(
+        asked, cwd=REPOSITORY, env=ONE_THREAD, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def losses(out: Path) -> list[float]:
+    return [line["loss"] for line in read_log(out / "log.jsonl") if "loss" in line]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(checkpoints(out)[-1])[1]["state_dict"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    done = train(data, out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_it_learns(data: Path, tmp_path: Path) -> None:
+    stage = [{"name": "long", "epochs": 16, "batch_size": 16, "learning_rate": 3e-3, "warmup": 5}]
+    done = train(
+        data, tmp_path / "out", stages=json.dumps(stage), **{"data.augment": "null", "model.text.dropout": "0.0"}
+    )
+    assert done.returncode == 0, done.stderr
+    found = losses(tmp_path / "out")
+    assert sum(found[-5:]) / 5 < math.log(16) - 0.5  # chance is log(16)
+
+
+def test_two_stages_run_to_their_end(undisturbed: Path) -> None:
+    assert len(losses(undisturbed)) == STEPS
+    position, state = load_checkpoint(checkpoints(undisturbed)[-1])
+    assert (position.stage, position.step, position.pairs_seen) == (2, STEPS, STEPS * 16)
+    assert state["recipe"]["stages"][0]["freeze"] == ["image"]
+
+
+def test_a_frozen_tower_stays_as_it_is_batchnorm_statistics_included(
+    data: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    only_first = json.dumps(json.loads(SMALL["stages"])[:1])
+    assert train(data, tmp_path / "out", stages=only_first).returncode == 0
+    before_and_after = [weights(tmp_path / "out"), weights(undisturbed)]
+    torch.manual_seed(0)
+    from trainer.config import load_train_recipe
+    from trainer.models.clip import build_model
+
+    sets = [f"{key}={value}" for key, value in SMALL.items()]
+    begin = build_model(load_train_recipe("tiny", sets).model).state_dict()
+    for name, tensor in begin.items():
+        if name.startswith("visual."):
+            assert torch.equal(before_and_after[0][f"module.{name}"], tensor), name
+    changed = [name for name in begin if not torch.equal(before_and_after[1][f"module.{name}"], begin[name])]
+    assert any("running_mean" in name for name in changed)
+    assert any(name.startswith("visual.") for name in changed)
+
+
+def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
+    data: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    for lines in (3, 9, 14):
+        process = subprocess.Popen(
+            command(data, tmp_path / "out"),
+            cwd=REPOSITORY,
+            env=ONE_THREAD,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while len(losses(tmp_path / "out")) < lines and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert train(data, tmp_path / "out").returncode == 0
+    assert losses(tmp_path / "out") == losses(undisturbed)
+    for name, tensor in weights(undisturbed).items():
+        assert torch.equal(weights(tmp_path / "out")[name], tensor), name
+
+
+def test_sigterm_writes_a_checkpoint_and_ends_cleanly(data: Path, tmp_path: Path, undisturbed: Path) -> None:
+    process = subprocess.Popen(
+        command(data, tmp_path / "out"), cwd=REPOSITORY, env=ONE_THREAD, stderr=subprocess.PIPE, text=True
+    )
+    while len(losses(tmp_path / "out")) < 6 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopped" in errors
+    position, _ = load_checkpoint(checkpoints(tmp_path / "out")[-1])
+    assert position.step == len(losses(tmp_path / "out"))
+    assert train(data, tmp_path / "out").returncode == 0
+    assert losses(tmp_path / "out") == losses(undisturbed)
+
+
+def test_two_processes_give_the_losses_and_weights_of_one(data: Path, tmp_path: Path) -> None:
+    no_batchnorm = {"model.text.dropout": "0.0", "stages": json.dumps(json.loads(SMALL["stages"])[:1])}
+    for processes in (1, 2):
+        done = train(data, tmp_path / str(processes), processes, **no_batchnorm)
+        assert done.returncode == 0, done.stderr
+    one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert two == pytest.approx(one, abs=1e-5)
+    for name, tensor in weights(tmp_path / "1").items():
+        assert torch.allclose(weights(tmp_path / "2")[name].float(), tensor.float(), atol=1e-4), name
+
+
+def test_only_pairs_for_which_the_predicate_holds_are_trained_on(data: Path, tmp_path: Path) -> None:
+    done = train(data, tmp_path / "out", **{"data.where": json.dumps("clip_score > 0.3 and length(caption) > 4")})
+    assert done.returncode == 0, done.stderr
+    assert 0 < len(losses(tmp_path / "out")) < STEPS
+
+
+def test_another_recipe_in_the_same_folder_is_refused(data: Path, undisturbed: Path) -> None:
+    done = train(data, undisturbed, seed="7")
+    assert done.returncode == 2
+    assert "seed: 0 → 7" in done.stderr
+
+
+def test_a_loss_that_is_no_number_is_named_with_its_step(data: Path, tmp_path: Path) -> None:
+    stage = [{"name": "hot", "epochs": 9, "batch_size": 16, "learning_rate": 1e30, "warmup": 0}]
+    done = train(data, tmp_path / "out", stages=json.dumps(stage))
+    assert done.returncode == 1
+    assert "the loss is nan" in done.stderr
+    assert "step " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_half_precision_and_gradient_caching_train_too(data: Path, tmp_path: Path) -> None:
+    stage = [{"name": "cached", "epochs": 2, "batch_size": 32, "chunk_size": 8, "learning_rate": 1e-3, "warmup": 1}]
+    done = train(data, tmp_path / "out", stages=json.dumps(stage), precision="bfloat16")
+    assert done.returncode == 0, done.stderr
+    found = losses(tmp_path / "out")
+    assert len(found) == 4
+    assert all(math.isfinite(loss) for loss in found)

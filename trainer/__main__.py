@@ -1,0 +1,10 @@
+"""`torchrun --nproc-per-node 8 -m trainer vit-b-16 --data … --out …`."""
+
+from __future__ import annotations
+
+import typer
+
+from trainer.cli import train
+
+if __name__ == "__main__":
+    typer.run(train)

@@ -1,0 +1,144 @@
+"""Commands of the trainer; part of `zhclip`, and `train` alone as `python -m trainer` under torchrun."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+EXIT_FAILED, EXIT_INVALID = 1, 2
+evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a checkpoint.")
+
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value: key.path=value (repeatable).")]
+Checkpoint = Annotated[
+    Path, typer.Argument(help="A checkpoint of this trainer or of cn_clip (.pt), or a Hugging Face folder.")
+]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="Preset of a foreign checkpoint; this trainer's know their own.")
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Adds train, evaluate and export to a command line."""
+    app.command()(train)
+    app.command()(export)
+    app.add_typer(evaluate_app, name="evaluate")
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A preset (rn50, vit-b-16, vit-l-14, vit-l-14-336, vit-h-14, tiny) or a YAML file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints and logs; an existing one is continued.")],
+    data: Annotated[list[str] | None, typer.Option(help="A published dataset folder (repeatable).")] = None,
+    where: Annotated[str | None, typer.Option(help="Train only on pairs for which this SQL holds.")] = None,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew even if there are checkpoints.")] = False,
+) -> None:
+    """Pretrains Chinese CLIP on curated shards, in the recipe's stages.
+
+        zhclip train vit-b-16 --data runs/first/dataset --out runs/pretrain
+        zhclip train vit-b-16 --data runs/first/dataset --out runs/long --where "clip_score > 0.3 and length(caption) > 8"
+        torchrun --nproc-per-node 8 -m trainer vit-b-16 --data runs/first/dataset --out runs/pretrain
+
+    Run it again to continue. SIGTERM and Ctrl-C write a checkpoint after the step at hand; exit code 0.
+    """
+
+    def work() -> None:
+        from trainer.config import load_train_recipe
+        from trainer.distributed import join_world
+        from trainer.train import Trainer, settle_recipe
+
+        sets = list(overrides or ())
+        sets += [f"data.shards={json.dumps(data)}"] if data else []
+        sets += [f"data.where={json.dumps(where)}"] if where else []
+        loaded = load_train_recipe(recipe, sets)
+        with join_world() as world:
+            settle_recipe(out, loaded, world)
+            ended = Trainer(loaded, out, world).run(resume=not fresh)
+            if world.first:
+                Console(stderr=True).print(f"{ended}: {out}", highlight=False)
+
+    or_exit(work)
+
+
+@evaluate_app.command("retrieval")
+def evaluate_retrieval_command(
+    checkpoint: Checkpoint,
+    data: Annotated[
+        str, typer.Argument(help="MUGE, Flickr30K-CN, COCO-CN, Chinese-CLIP's layout, or a published folder.")
+    ],
+    model_name: ModelName = None,
+    split: Annotated[str | None, typer.Option(help="Which split, where the layout has several.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Zero-shot retrieval: recall at 1, 5 and 10 both ways, beside the paper's figures.
+
+    zhclip evaluate retrieval runs/pretrain/checkpoint-00010000.pt data/MUGE --split valid
+    """
+
+    def work() -> None:
+        import torch
+
+        from trainer.checkpoint import open_model
+        from trainer.evaluate.datasets import EvaluationSet
+        from trainer.evaluate.paper import size_of
+        from trainer.evaluate.report import evaluate_retrieval, retrieval_report, retrieval_table
+
+        model = open_model(checkpoint, model_name)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        one = EvaluationSet.load(data, split)
+        found = evaluate_retrieval(
+            model.to(device), one, model.config.vision.image_size, batch_size, device, torch.float32
+        )
+        if as_json:
+            print(json.dumps(retrieval_report(found, one, size_of(model.config)), ensure_ascii=False))
+        else:
+            Console().print(retrieval_table(found, one, size_of(model.config)))
+
+    or_exit(work)
+
+
+def export(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Argument(help="Where to write: a folder (huggingface) or a .pt file (cn_clip).")],
+    model_name: ModelName = None,
+    to: Annotated[Literal["huggingface", "cn_clip"], typer.Option(help="The layout to write.")] = "huggingface",
+) -> None:
+    """Writes a checkpoint in a layout that others load.
+
+    zhclip export runs/pretrain/checkpoint-00010000.pt exported --to huggingface
+    """
+
+    def work() -> None:
+        from trainer.checkpoint import open_model
+        from trainer.models.exchange import save_cn_clip, save_transformers
+
+        model = open_model(checkpoint, model_name)
+        (save_transformers if to == "huggingface" else save_cn_clip)(model, out)
+        Console(stderr=True).print(f"written: {out}", highlight=False)
+
+    or_exit(work)
+
+
+def or_exit(work: Callable[[], Any]) -> None:
+    """Runs it; errors that a person can mend are printed without a traceback."""
+    try:
+        work()
+    except (ValueError, FileNotFoundError) as error:
+        _fail(error, EXIT_INVALID)
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("trainer."):
+            raise
+        _fail(error, EXIT_FAILED)
+
+
+def _fail(error: Exception, code: int) -> None:
+    Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)

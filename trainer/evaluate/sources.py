@@ -1,0 +1,166 @@
+"""Where an evaluation set's images lie: rows of base64, files, or members of tars. None of them holds more than one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+STANDARD_ALPHABET = bytes.maketrans(
+    b"-_", b"+/"
+)  # URL-safe base64, as MUGE and Chinese-CLIP write it, to the usual one
+
+
+class EvaluationSetError(ValueError):
+    """An evaluation set that cannot be read; the message names file, line and what was expected."""
+
+
+class ImageSource(Protocol):
+    """Encoded images in a fixed order."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One per image, all different."""
+
+    def read(self) -> Iterator[bytes]:
+        """The encoded images, in the order of `ids`."""
+
+
+@dataclass(frozen=True)
+class Base64Rows:
+    """A `*_imgs.tsv`: id, tab, image in base64 (URL-safe or standard, with or without padding). Read row by row."""
+
+    path: Path
+    ids: tuple[str, ...]
+    places: tuple[tuple[int, int], ...]  # line number from 1, and byte offset of the base64
+
+    @classmethod
+    def scan(cls, path: Path) -> Base64Rows:
+        """Learns ids and offsets; the images themselves are read later.
+
+        Raises:
+            EvaluationSetError: a row without a tab, or an id that came before.
+        """
+        places: dict[str, tuple[int, int]] = {}
+        offset = 0
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                name, tab, _ = line.partition(b"\t")
+                key = name.decode("utf-8", "replace").strip()
+                if line.strip() and not (tab and key):
+                    raise EvaluationSetError(f"{path}:{number}: expected id, tab, base64; found {shown(line)}")
+                if key in places:
+                    raise EvaluationSetError(f"{path}:{number}: image {key} has been in line {places[key][0]} already")
+                if key:
+                    places[key] = (number, offset + len(name) + 1)
+                offset += len(line)
+        return cls(path, tuple(places), tuple(places.values()))
+
+    def read(self) -> Iterator[bytes]:
+        """The decoded rows; raises EvaluationSetError on one that is no base64."""
+        with self.path.open("rb") as file:
+            for number, offset in self.places:
+                file.seek(offset)
+                yield self._decode(file.readline(), number)
+
+    def _decode(self, text: bytes, number: int) -> bytes:
+        text = text.strip().translate(STANDARD_ALPHABET).rstrip(b"=")
+        try:
+            return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+        except binascii.Error as error:
+            raise EvaluationSetError(f"{self.path}:{number}: expected base64 ({error}); found {shown(text)}") from None
+
+
+@dataclass(frozen=True)
+class Files:
+    """One file per image."""
+
+    ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def locate(cls, ids: Sequence[str], suffixes: Sequence[str], roots: Sequence[Path]) -> Files:
+        """Finds `id + suffix` in one of `roots` or two folders deep in it.
+
+        Raises:
+            EvaluationSetError: an image is nowhere; the message names it and the folders that were searched.
+        """
+        folders = list(dict.fromkeys(folder for root in roots for folder in _folders(root, depth=2)))
+        paths = []
+        for name in ids:
+            found = _first_existing(folders, [name + suffix for suffix in suffixes])
+            if found is None:
+                searched = ", ".join(map(str, folders[:6])) + (" …" if len(folders) > 6 else "")
+                raise EvaluationSetError(
+                    f"image {name}{suffixes[0]} is not in {searched}; expected the images, or a link to their folder"
+                )
+            folders.insert(0, folders.pop(found[0]))  # its neighbours are likely to be in the same folder
+            paths.append(found[1])
+        return cls(tuple(ids), tuple(paths))
+
+    def read(self) -> Iterator[bytes]:
+        """The files' bytes."""
+        return (path.read_bytes() for path in self.paths)
+
+
+@dataclass(frozen=True)
+class TarMembers:
+    """Images inside uncompressed tars, by byte offset and length, as zhclip's index names them."""
+
+    ids: tuple[str, ...]
+    places: tuple[tuple[Path, int, int], ...]
+
+    def read(self) -> Iterator[bytes]:
+        """The members' bytes; raises EvaluationSetError where a tar ends too early."""
+        current: Path | None = None
+        file: BinaryIO | None = None
+        try:
+            for path, offset, length in self.places:
+                if path != current:
+                    if file:
+                        file.close()
+                    current, file = path, path.open("rb")
+                assert file is not None
+                file.seek(offset)
+                content = file.read(length)
+                if len(content) < length:
+                    raise EvaluationSetError(f"{path}: expected {length} bytes at {offset}; found {len(content)}")
+                yield content
+        finally:
+            if file:
+                file.close()
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank, without their end; raises EvaluationSetError on what is no UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise EvaluationSetError(
+                    f"{path}:{number}: expected UTF-8 ({error.reason}); found {shown(line)}"
+                ) from None
+            if text:
+                yield number, text
+
+
+def shown(found: object) -> str:
+    """Something found, short enough for a message."""
+    text = repr(found)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _folders(root: Path, depth: int) -> Iterable[Path]:
+    yield root
+    if depth:
+        for child in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            yield from _folders(child, depth - 1)
+
+
+def _first_existing(folders: Sequence[Path], names: Sequence[str]) -> tuple[int, Path] | None:
+    candidates = ((number, folder / name) for number, folder in enumerate(folders) for name in names)
+    return next((found for found in candidates if found[1].is_file()), None)
