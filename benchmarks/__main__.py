@@ -11,6 +11,9 @@ QUICK = (
     ["benchmarks.filters"],
     ["benchmarks.download"],
     ["benchmarks.scoring"],
+    ["benchmarks.loss"],
+    ["benchmarks.loader"],
+    ["benchmarks.training"],
 )
 FULL = (["benchmarks.metadata", "--memory", "1", "5", "20"], *QUICK[1:])
 
