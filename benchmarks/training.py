@@ -60,7 +60,7 @@ def cn_clip_step(recipe: TrainRecipe, stage: Stage, images: torch.Tensor, captio
     model = reference(recipe.model).train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not (stage.freeze and name.startswith("visual.")))
-    optimizer = make_optimizer(model, stage)
+    optimizer = make_optimizer(model, stage, fused=False)  # torch's default, which the reference uses
     labels = torch.arange(len(images))
 
     def step() -> float:

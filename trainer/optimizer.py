@@ -13,12 +13,12 @@ from trainer.config import Stage
 NOT_DECAYED = ("bn", "ln", "bias", "logit_scale")
 
 
-def make_optimizer(model: nn.Module, stage: Stage) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, stage: Stage, fused: bool = True) -> torch.optim.AdamW:
     """AdamW over the parameters that train in this stage (Table 8).
 
     As in the reference (cn_clip), weight decay spares parameters whose name holds bn, ln, bias or logit_scale. That rule
     surprises in two places, which are kept for comparability: BERT's LayerNorm.weight and the image tower's
-    class_embedding are decayed.
+    class_embedding are decayed. `fused` is the same update in one pass over memory.
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     spared = [parameter for name, parameter in trained if any(part in name for part in NOT_DECAYED)]
@@ -29,6 +29,7 @@ def make_optimizer(model: nn.Module, stage: Stage) -> torch.optim.AdamW:
         lr=stage.learning_rate,
         betas=(stage.beta1, stage.beta2),
         eps=stage.epsilon,
+        fused=fused,
     )
 
 
