@@ -9,7 +9,6 @@ import io
 import json
 import random
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,12 +139,6 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **({"quality": 90} if kind == "JPEG" else {}) | options)
     return out.getvalue()
-
-
-def render_all(svgs: list[str], size: int, threads: int = 2) -> list[Image.Image]:
-    """`render` for many drawings on `threads` threads, in order."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda svg: render(svg, size), svgs))
 
 
 def caption(drawing: Drawing, rng: random.Random, shortest: int = 5, longest: int = 50) -> str | None:

@@ -39,12 +39,6 @@ def run_stages(run: Run, stages: Sequence[str], workers: int, beam_options: Sequ
                 _run_step(run, STEPS[step], workers, beam_options, watch)
 
 
-def is_complete(run: Run, step: Step) -> bool:
-    """True where every shard of a step is committed."""
-    needs = _needed(step)
-    return all(is_complete(run, one) for one in needs) and not STEPS[step].pending(run)
-
-
 def _needed(step: Step) -> tuple[Step, ...]:
     order = list(STEPS)
     return () if step == "read" else (order[order.index(step) - 1],)

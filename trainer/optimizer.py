@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -47,8 +46,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """The same rate for all groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
-    """Length of the gradient over all parameters."""
-    return float(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
