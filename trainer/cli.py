@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -129,6 +130,9 @@ def export(
 
 def or_exit(work: Callable[[], Any]) -> None:
     """Runs it; errors that a person can mend are printed without a traceback."""
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning, module="transformers"
+    )  # of its own names, to its own users
     try:
         work()
     except (ValueError, FileNotFoundError) as error:
