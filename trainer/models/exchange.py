@@ -58,7 +58,8 @@ def save_transformers(model: ChineseCLIP, folder: Path) -> None:
     """
     if model.config.vision.kind != "vit":
         raise ValueError(
-            "transformers' ChineseCLIPModel has no ResNet image tower: export this model with save_cn_clip (`zhclip export … --to cn_clip`) instead"
+            "transformers' ChineseCLIPModel has no ResNet image tower: export this model with save_cn_clip "
+            "(`zhclip export … --to cn_clip`) instead"
         )
     target = ChineseCLIPModel(_transformers_config(model))
     target.load_state_dict(to_transformers(model.state_dict()), strict=True)
