@@ -32,13 +32,13 @@ class World:
         dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return bool(found)
 
-    def mean(self, number: float) -> float:
-        """The mean over all processes."""
+    def of_first(self, number: float) -> float:
+        """The first process's number, in all of them."""
         if self.size == 1:
             return number
         found = torch.tensor(number, dtype=torch.float64, device=self.device)
-        dist.all_reduce(found)
-        return float(found) / self.size
+        dist.broadcast(found, src=0)
+        return float(found)
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -24,7 +24,7 @@ from trainer.checkpoint import Position, checkpoints, load_checkpoint, save_chec
 from trainer.config import Stage, TrainRecipe
 from trainer.data.index import PairIndex
 from trainer.data.loader import PairLoader
-from trainer.data.order import Order, ShardOrder, epoch_order
+from trainer.data.order import Mixture, Order, ShardOrder, epoch_order
 from trainer.data.pairs import Batch
 from trainer.distributed import World
 from trainer.evaluate.datasets import EvaluationSet
@@ -186,10 +186,11 @@ class StageRun:
             raise ValueError(
                 f"stages.{self.stage.name}.batch_size {self.stage.batch_size} cannot be shared by {self.world.size} processes"
             )
-        self.epoch_steps = len(trainer.index) // self.stage.batch_size
+        self.evaluated = -1  # step of the last evaluation
+        self.epoch_steps = Mixture(trainer.index).num_rows // self.stage.batch_size  # with weights
         if not self.epoch_steps:
             raise ValueError(
-                f"stages.{self.stage.name}.batch_size {self.stage.batch_size} is larger than the {len(trainer.index)} pairs"
+                f"stages.{self.stage.name}.batch_size {self.stage.batch_size} is larger than an epoch of the {len(trainer.index)} pairs"
             )
         self.steps = math.ceil(self.epoch_steps * self.stage.epochs)
         self.model = StageModel(state.model, self.stage, self.recipe, self.world.device)
@@ -218,7 +219,8 @@ class StageRun:
                 break
             if self.state.position.step % self.recipe.checkpoint_every == 0:
                 self._save()
-        self._evaluate()
+        if self.evaluated != self.state.position.step:
+            self._evaluate()
         self._save()
         return True
 
@@ -297,8 +299,8 @@ class StageRun:
     def _evaluate(self) -> bool:
         """Retrieval on all sets; False where the stage's patience is at its end."""
         position = self.state.position
-        recall = self._mean_recall() if self.world.first else 0.0
-        recall = self.world.mean(recall) * self.world.size  # the first rank's, everywhere
+        recall = self.world.of_first(self._mean_recall() if self.world.first else 0.0)
+        self.evaluated = position.step
         if recall > position.best_recall:
             position.best_recall, position.evaluations_since_best = recall, 0
         else:

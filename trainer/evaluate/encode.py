@@ -17,11 +17,10 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from trainer.data.augment import MEAN, STD
 from trainer.evaluate.sources import EvaluationSetError
 from trainer.tokenizer import tokenize
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of RGB from 0 to 1; OpenAI CLIP's, as in cn_clip/clip/utils.py
-STD = (0.26862954, 0.26130258, 0.27577711)
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises on bad bytes
 
 
