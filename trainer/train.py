@@ -190,7 +190,8 @@ class StageRun:
         self.epoch_steps = Mixture(trainer.index).num_rows // self.stage.batch_size  # with weights
         if not self.epoch_steps:
             raise ValueError(
-                f"stages.{self.stage.name}.batch_size {self.stage.batch_size} is larger than an epoch of the {len(trainer.index)} pairs"
+                f"stages.{self.stage.name}.batch_size {self.stage.batch_size} is larger than an epoch "
+                f"of the {len(trainer.index)} pairs"
             )
         self.steps = math.ceil(self.epoch_steps * self.stage.epochs)
         self.model = StageModel(state.model, self.stage, self.recipe, self.world.device)
