@@ -18,7 +18,7 @@ class Duplicates(Filter):
     """Keeps one row of each pair. Rows are equal across sources; a null url or caption equals nothing.
 
     The first row of the table wins, unless the table has an integer column `priority`: then the lowest wins, the first of
-    those in table order. A row that repeats url and caption letter by letter gets both reasons. Rows are compared by
+    those in table order. Equal url and caption are one pair, always; such a row gets both reasons. Rows are compared by
     64-bit hashes: a false duplicate is expected once in 2⁶⁵/n² tables of n rows.
     """
 
@@ -27,7 +27,6 @@ class Duplicates(Filter):
     optional_columns: ClassVar[tuple[str, ...]] = ("priority",)
     needs_all_captions: ClassVar[bool] = True
 
-    same_pair: bool = value(True, "reject a second row of the same url and caption")
     same_image_url: bool = value(
         True, "reject a second row of a caption whose url differs only in scheme, host case, port, www, query, fragment"
     )
@@ -39,7 +38,7 @@ class Duplicates(Filter):
         comparable = url.is_not_null() & caption.is_not_null()
         nothing = pl.Series(np.zeros(len(url), dtype=bool))
         text = hash_of(caption)
-        same_pair = _repeats(hash_of(text, url), order) if self.same_pair else nothing
+        same_pair = _repeats(hash_of(text, url), order)
         same_url = _repeats(hash_of(text, canonical_url(url)), order) if self.same_image_url else nothing
         return {"duplicate_pair": mask(same_pair & comparable), "duplicate_image_url": mask(same_url & comparable)}
 

@@ -10,13 +10,13 @@ from filters.url import UrlSanity
 
 
 class Rules(Config):
-    """Which filters apply to a source; None disables one."""
+    """Which filters apply to a source; None disables one. A row without url or caption is no pair, so two are always on."""
 
-    caption_length: CaptionLength | None = value(CaptionLength(), "length of the caption")
+    caption_length: CaptionLength = value(CaptionLength(), "length of the caption")
     han: HanCharacters | None = value(HanCharacters(), "Han characters in the caption")
     blacklist: Blacklist | None = value(Blacklist(), "words no caption may contain")
     caption_frequency: CaptionFrequency | None = value(None, "how often a caption may occur in its source")
-    url: UrlSanity | None = value(UrlSanity(), "urls that can and may be fetched")
+    url: UrlSanity = value(UrlSanity(), "urls that can and may be fetched")
     similarity: MetadataSimilarity | None = value(None, "the data set's own image-text similarity")
     punsafe: Punsafe | None = value(None, "the data set's own unsafe score")
     pwatermark: Pwatermark | None = value(None, "the data set's own watermark score")

@@ -107,7 +107,7 @@ class Recipe(Config):
     sources: dict[str, Source] = value(
         ..., "name → source; earlier sources win over later ones in duplicates", min_length=1
     )
-    duplicates: Duplicates | None = value(Duplicates(), "duplicates across all sources; null keeps them")
+    duplicates: Duplicates = value(Duplicates(), "what counts as one pair, across all sources")
     plan: Plan = value(Plan(), "reading and cutting of metadata")
     download: Download = value(Download(), "fetching and resizing of images")
     score: Score = value(Score(), "the image-text model")

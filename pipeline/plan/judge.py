@@ -84,8 +84,6 @@ def _judge(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, obje
 
 def _duplicates(run: Run, rows: pa.Table) -> tuple[np.ndarray, tuple[str, ...]]:
     """Duplicates across all sources; a pair that no rule rejected wins over one that is out anyway."""
-    if run.recipe.duplicates is None:
-        return np.zeros(rows.num_rows, dtype=np.uint64), ()
     priority = pc.cast(pc.not_equal(rows["bits"], pa.scalar(0, pa.uint64())), pa.int8())
     found = run.recipe.duplicates.rejects(rows.append_column("priority", priority))
     names = run.recipe.duplicates.reasons
