@@ -17,7 +17,7 @@ $(VENV)/.installed: setup.py
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' # for tests; it pins an old lmdb
 	@touch $@
 
-demo: $(VENV)/.installed ## curate a small world of drawings, offline, and show what was caught
+demo: $(VENV)/.installed ## curate a small world of drawings, offline, and train on it
 	$(BIN)/python -m demo --run $(RUN)
 
 test: $(VENV)/.installed ## all tests
@@ -37,11 +37,11 @@ bench: $(VENV)/.installed ## speeds, side by side with what others do
 	$(BIN)/python -m benchmarks
 
 flink: $(VENV)/.installed ## the demo on Beam's Flink runner, compared with the embedded one
-	$(BIN)/python -m demo --run $(RUN)
-	$(BIN)/python -m demo --run $(RUN)-flink --flink --compare $(RUN)
+	$(BIN)/python -m demo --run $(RUN) --curate-only
+	$(BIN)/python -m demo --run $(RUN)-flink --curate-only --flink --compare $(RUN)
 
 soak: $(VENV)/.installed ## kill -9 a run at 20 random moments and compare what it publishes
 	$(BIN)/python -m benchmarks.kill --times 20
 
 clean: ## remove the environment and the demo's runs
-	rm -rf $(VENV) runs/demo runs/demo-flink .cache
+	rm -rf $(VENV) runs/demo runs/demo-* .cache

@@ -1,9 +1,11 @@
-"""The demo: builds a small world with planted faults, curates it through the real stages, and shows what was caught."""
+"""The demo: builds a small world with planted faults, curates it through the real stages, shows what was caught, and trains
+a small Chinese CLIP on what was kept."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,13 +18,16 @@ from rich.console import Console
 
 from demo.cards import cards
 from demo.contact_sheet import contact_sheet
+from demo.corpora import build_corpora
+from demo.learn import Learning, StepFailed, zhclip
 from demo.scoreboard import scoreboard
 from demo.server import serving
 from demo.world import World, build_world
 from pipeline.funnel import query_ledger
 from pipeline.runfolder import Run, read_run
+from trainer.checkpoint import checkpoints
 
-RECIPE = Path("recipes/demo.yaml")
+RECIPE, UNCURATED = Path("recipes/demo.yaml"), Path("recipes/demo_uncurated.yaml")
 WORLD = Path("runs/demo-world")
 
 
@@ -35,16 +40,19 @@ def main() -> int:
     console.print("Rendering drawings, planting faults …")
     world = build_world(WORLD)
     console.print(f"{world.rows:,} rows of metadata in {WORLD}/metadata, in the formats of LAION and Wukong.\n")
-    with serving(world.web):
-        code = _curate(given)
-    code = (
-        code or subprocess.run([sys.executable, "-m", "pipeline.cli", "verify", str(given.run)], check=False).returncode
-    )
-    if code:
-        return code
-    run = read_run(given.run)
-    show(run, world, console)
-    console.print(f"\nAll of it took {time.monotonic() - begun:.0f} s.")
+    try:
+        with serving(world.web):
+            _curate(given)
+        zhclip("verify", given.run)
+        run = read_run(given.run)
+        show(run, world, console)
+        console.print(f"\nCurating took {time.monotonic() - begun:.0f} s.")
+        if not given.curate_only:
+            learn(given.run, world, console)
+            console.print(f"\nAll of it took {time.monotonic() - begun:.0f} s.")
+    except StepFailed as failed:
+        console.print(f"[red]This command failed:[/] {failed}", highlight=False)
+        return 1
     return compare(run, read_run(given.compare), console) if given.compare else 0
 
 
@@ -52,18 +60,37 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="the run's folder (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="shards at a time (default: %(default)s)")
+    parser.add_argument(
+        "--curate-only", action="store_true", help="leave out the training, which takes most of the time"
+    )
     parser.add_argument("--flink", action="store_true", help="on Beam's Flink runner, with as many workers")
     parser.add_argument("--compare", type=Path, help="another run, which must have published the same bytes")
     return parser.parse_args()
 
 
-def _curate(given: argparse.Namespace) -> int:
-    command = [sys.executable, "-m", "pipeline.cli", "curate", str(RECIPE), "--run", str(given.run)]
-    command += ["--workers", str(given.workers)]
-    if given.flink:
-        flink = [sys.executable, "-m", "pipeline.flink", "run", "--parallelism", str(given.workers), "--"]
-        return subprocess.run([*flink, *command], check=False).returncode
-    return subprocess.run(command, check=False).returncode
+def _curate(given: argparse.Namespace) -> None:
+    command = ["curate", RECIPE, "--run", given.run, "--workers", given.workers]
+    if not given.flink:
+        zhclip(*command)
+        return
+    flink = [sys.executable, "-m", "pipeline.flink", "run", "--parallelism", str(given.workers), "--"]
+    done = subprocess.run([*flink, sys.executable, "-m", "pipeline.cli", *map(str, command)], check=False)
+    if done.returncode:
+        raise StepFailed("curate, on Flink")
+
+
+def learn(run: Path, world: World, console: Console) -> None:
+    """Trains on what was curated, and on what was not: see demo.learn. Folders: RUN-training, RUN-uncurated."""
+    uncurated, out = run.with_name(f"{run.name}-uncurated"), run.with_name(f"{run.name}-training")
+    console.rule("[bold]The same metadata, not curated")
+    with serving(world.web):
+        zhclip("curate", UNCURATED, "--run", uncurated)
+    shutil.rmtree(WORLD / "training", ignore_errors=True)
+    corpora = build_corpora(WORLD / "training", world.truth)
+    Learning(corpora, run / "dataset", uncurated / "dataset", out).run(console)
+    console.print(f"Trained checkpoint: {checkpoints(out / 'chinese')[-1]}")
+    console.print(f"Recall by pairs seen: {out / 'chinese' / 'curve.png'}")
+    console.print(f"Curated against uncurated: {out / 'ablation' / 'ablation.png'}")
 
 
 def show(run: Run, world: World, console: Console) -> None:

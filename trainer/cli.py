@@ -25,8 +25,9 @@ ModelName = Annotated[
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Adds train, evaluate and export to a command line."""
+    """Adds train, evaluate, ablate and export to a command line."""
     app.command()(train)
+    app.command("ablate")(ablate_command)
     app.command()(export)
     app.add_typer(evaluate_app, name="evaluate")
 
@@ -66,6 +67,57 @@ def train(
                 Console(stderr=True).print(f"{ended}: {out}", highlight=False)
 
     or_exit(work)
+
+
+def ablate_command(
+    recipe: Annotated[str, typer.Argument(help="A preset or a YAML file, as for train.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trainings and the result; an existing one is continued.")],
+    data: Annotated[list[str], typer.Option(help="NAME=FOLDER of a published dataset (two or more times).")],
+    evaluate_on: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of an evaluation set.")] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="How many seeds, from 0.")] = 3,
+    where: Annotated[str | None, typer.Option(help="Train only on pairs for which this SQL holds.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Asks which data set trains the better model: the same training on each, equal steps, several seeds.
+
+        zhclip ablate tiny --data curated=runs/first/dataset --data uncurated=runs/raw/dataset \
+            --evaluate-on muge=data/MUGE --out runs/ablation
+
+    Writes ablation.json and ablation.png beside the trainings. Under torchrun: torchrun --no-python zhclip ablate …
+    """
+
+    def work() -> None:
+        from trainer.ablate import ablate
+        from trainer.ablate_report import ablation_table, verdicts, write_ablation
+        from trainer.config import load_train_recipe
+        from trainer.distributed import join_world
+
+        sets = list(overrides or ())
+        sets += [f"data.where={json.dumps(where)}"] if where else []
+        sets += [f"evaluation.sets={json.dumps(_named(evaluate_on, '--evaluate-on'))}"] if evaluate_on else []
+        loaded = load_train_recipe(recipe, sets)
+        with join_world() as world:
+            results = ablate(loaded, _named(data, "--data"), range(seeds), out, world)
+            if world.first:
+                write_ablation(results, out)
+                console = Console()
+                console.print(
+                    ablation_table(results), *verdicts(results), f"{out}/ablation.png", sep="\n", highlight=False
+                )
+
+    or_exit(work)
+
+
+def _named(options: list[str], option: str) -> dict[str, str]:
+    """NAME=FOLDER options as a mapping."""
+    parts = [text.partition("=") for text in options]
+    wrong = [text for text, (name, found, path) in zip(options, parts, strict=True) if not (name and found and path)]
+    if wrong:
+        raise ValueError(f"{option} {wrong[0]}: expected NAME=FOLDER, such as curated=runs/first/dataset")
+    named = {name: path for name, _, path in parts}
+    if len(named) < len(options):
+        raise ValueError(f"{option}: each needs a name of its own; found {', '.join(name for name, _, _ in parts)}")
+    return named
 
 
 @evaluate_app.command("retrieval")

@@ -40,6 +40,7 @@ class Stage(Config):
         (), "towers that stay as they are, BatchNorm statistics included"
     )
     epochs: float = value(1.0, "passes over the pairs at the most", "epochs", gt=0)
+    steps: int | None = value(None, "steps at the most, instead of epochs", "steps", ge=1)
     patience: int | None = value(
         None, "ends the stage after so many evaluations without a better mean recall", "evaluations", ge=1
     )
@@ -83,7 +84,9 @@ class Evaluation(Config):
     """Zero-shot retrieval while training."""
 
     sets: dict[str, str] = value({}, "name → evaluation set, in any layout that `zhclip evaluate` reads")
-    every: int = value(1_000, "steps between evaluations; one more at the end of each stage", "steps", ge=1)
+    every: int = value(
+        1_000, "steps between evaluations; further ones before the first step and after each stage", "steps", ge=1
+    )
     batch_size: int = value(256, "images, or texts, at a time", "items", ge=1)
 
 
@@ -97,8 +100,9 @@ class TrainRecipe(Config):
     )
     data: Data = value(Data(), "pairs")
     evaluation: Evaluation = value(Evaluation(), "retrieval while training")
-    precision: Literal["float32", "bfloat16", "float16"] = value(
-        "bfloat16", "of the computation; float16 with a scaler"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = value(
+        "bfloat16",
+        "of the computation; float16 with a scaler; auto: bfloat16 where the device computes in it, else float32",
     )
     compile: bool = value(False, "torch.compile")
     seed: int = value(0, "of initialisation, order, augmentation and dropout", ge=0)

@@ -34,7 +34,7 @@ from trainer.log import Stopwatch, TrainingLog, memory_mib
 from trainer.models.clip import ChineseCLIP, build_model
 from trainer.models.initialise import initialise
 from trainer.optimizer import learning_rate, make_optimizer, set_learning_rate
-from trainer.towers import DTYPES, StageModel
+from trainer.towers import StageModel
 
 DONE, STOPPED = "done", "stopped"
 
@@ -175,6 +175,20 @@ class Trainer:
                 signal.signal(number, handler)
 
 
+def steps_of(stage: Stage, index: PairIndex) -> int:
+    """Steps of a stage on these pairs; an epoch ends with the last whole batch.
+
+    Raises:
+        ValueError: an epoch does not fill a batch.
+    """
+    epoch = Mixture(index).num_rows // stage.batch_size  # with weights
+    if not epoch:
+        raise ValueError(
+            f"stages.{stage.name}.batch_size {stage.batch_size} is larger than an epoch of the {len(index)} pairs"
+        )
+    return stage.steps or math.ceil(epoch * stage.epochs)
+
+
 class StageRun:
     """One stage of a training."""
 
@@ -187,13 +201,7 @@ class StageRun:
                 f"stages.{self.stage.name}.batch_size {self.stage.batch_size} cannot be shared by {self.world.size} processes"
             )
         self.evaluated = -1  # step of the last evaluation
-        self.epoch_steps = Mixture(trainer.index).num_rows // self.stage.batch_size  # with weights
-        if not self.epoch_steps:
-            raise ValueError(
-                f"stages.{self.stage.name}.batch_size {self.stage.batch_size} is larger than an epoch "
-                f"of the {len(trainer.index)} pairs"
-            )
-        self.steps = math.ceil(self.epoch_steps * self.stage.epochs)
+        self.steps = steps_of(self.stage, trainer.index)
         self.model = StageModel(state.model, self.stage, self.recipe, self.world.device)
         self.optimizer = make_optimizer(self.model, self.stage)
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=self.recipe.precision == "float16")
@@ -209,6 +217,8 @@ class StageRun:
         """Trains to the end of the stage; False where a signal ended it before."""
         self.log.stage(self.stage.name, self.steps, self.state.position.stage_step)
         self.model.train()
+        if self.trainer.sets and not self.state.position.step:
+            self._evaluate()
         watch = Stopwatch()
         for batch in self._batches():
             watch.data_is_here()
@@ -314,7 +324,7 @@ class StageRun:
         for name, one in self.trainer.sets.items():
             result = evaluate_retrieval(
                 self.state.model, one, self.recipe.model.vision.image_size, self.recipe.evaluation.batch_size,
-                self.world.device, DTYPES[self.recipe.precision],
+                self.world.device, self.model.dtype,
             )  # fmt: skip
             found.append(result.mean_recall)
             line = {

@@ -24,12 +24,16 @@ class Site:
 
     world: World
 
-    def command(self, run: Path, *options: str, verb: str = "curate") -> list[str]:
-        """`zhclip curate` on the demo's recipe, with this world's files and small shards."""
+    def command(self, run: Path, *options: str, verb: str = "curate", recipe: str = "recipes/demo.yaml") -> list[str]:
+        """`zhclip curate` on a recipe of the demo's, with this world's files and small shards."""
         allow = f'["{self.world.allow_host}"]'
         values = {
             "sources.laion.files": f'["{self.world.laion}"]',
-            "sources.laion.removal_lists": f'["{self.world.removal_list}"]',
+            **(
+                {"sources.laion.removal_lists": f'["{self.world.removal_list}"]'}
+                if recipe == "recipes/demo.yaml"
+                else {}
+            ),
             "sources.wukong.files": f'["{self.world.wukong}"]',
             "sources.laion.rules.url.allow_hosts": allow,
             "sources.wukong.rules.url.allow_hosts": allow,
@@ -48,7 +52,7 @@ class Site:
             "-m",
             "pipeline.cli",
             verb,
-            "recipes/demo.yaml",
+            recipe,
             "--run",
             str(run),
             *sets,
@@ -56,9 +60,11 @@ class Site:
             *beam,
         ]
 
-    def curate(self, run: Path, *options: str, verb: str = "curate") -> subprocess.CompletedProcess[str]:
+    def curate(
+        self, run: Path, *options: str, verb: str = "curate", recipe: str = "recipes/demo.yaml"
+    ) -> subprocess.CompletedProcess[str]:
         """Runs it to its end."""
-        command = self.command(run, *options, verb=verb)
+        command = self.command(run, *options, verb=verb, recipe=recipe)
         return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
 
 

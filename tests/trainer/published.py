@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import random
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.tar import END_OF_TAR, sample_members
+from demo.shards import write_dataset
 
 COLOURS = {
     "红色": (200, 30, 30),
@@ -24,34 +21,21 @@ COLOURS = {
 THINGS = ("方块", "墙壁", "汽车", "衣服", "花朵", "天空", "杯子", "气球")
 
 
-def write_published(folder: Path, pairs: int, shards: int = 2, seed: int = 0) -> Path:
-    """`pairs` pairs in `shards` tars with their indexes; the caption names the colour."""
-    folder.mkdir(parents=True)
+def write_published(folder: Path, pairs: int, shards: int = 2, seed: int = 0, swapped: bool = False) -> Path:
+    """`pairs` pairs in `shards` tars with their indexes; the caption names the colour, or if `swapped` any colour."""
     chance = random.Random(seed)
-    keys = sorted(hashlib.md5(f"{seed}-{number}".encode()).hexdigest() for number in range(pairs))
-    for shard in range(shards):
-        rows, position = [], 0
-        with (folder / f"{shard:06d}.tar").open("wb") as tar:
-            for key in keys[shard::shards]:
-                colour = chance.choice(list(COLOURS))
-                image = _jpeg(COLOURS[colour], chance)
-                row = {
-                    "key": key,
-                    "source": chance.choice(["laion", "wukong"]),
-                    "caption": colour + chance.choice(THINGS) + "照片",
-                }
-                row |= {"score": round(chance.uniform(0.2, 0.5), 3), "width": 64, "height": 64}
-                row |= {"image_sha256": hashlib.sha256(image).hexdigest()}
-                sample = sample_members(key, image, row)
-                rows.append(
-                    {**row, "tar": f"{shard:06d}.tar", "offset": position + sample.image_offset, "length": len(image)}
-                )
-                position += tar.write(sample.content)
-            tar.write(END_OF_TAR)
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{shard:06d}.parquet")
-    files = [{"files": {f"{shard:06d}.{ending}": {} for ending in ("tar", "parquet")}} for shard in range(shards)]
-    (folder / "manifest.json").write_text(json.dumps({"shards": files}))
-    return folder
+    return write_dataset(folder, (_pair(chance, swapped) for _ in range(pairs)), shards)
+
+
+def _pair(chance: random.Random, swapped: bool) -> tuple[bytes, dict[str, Any]]:
+    colour = chance.choice(list(COLOURS))
+    image = _jpeg(COLOURS[colour], chance)
+    row = {"source": chance.choice(["laion", "wukong"]), "caption": _caption(chance, colour, swapped)}
+    return image, row | {"score": round(chance.uniform(0.2, 0.5), 3), "width": 64, "height": 64}
+
+
+def _caption(chance: random.Random, colour: str, swapped: bool) -> str:
+    return (chance.choice(list(COLOURS)) if swapped else colour) + chance.choice(THINGS) + "照片"
 
 
 def _jpeg(colour: tuple[int, int, int], chance: random.Random) -> bytes:

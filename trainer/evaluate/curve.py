@@ -61,8 +61,7 @@ def plot_curve(log: Path, out: Path, figure: Figures = "mean") -> None:
         CurveError: there is no log, or it holds no evaluation.
     """
     curves = read_curves(log, figure)
-    available = {font.name for font in fontManager.ttflist}
-    with rc_context({"font.family": [name for name in FONTS if name in available], "font.size": 11}):
+    with rc_context({"font.family": fonts(), "font.size": 11}):
         canvas = FigureCanvasAgg(Figure(figsize=(10, 6), dpi=160, layout="constrained"))
         axes = canvas.figure.subplots()
         _draw_lines(axes, curves)
@@ -70,6 +69,12 @@ def plot_curve(log: Path, out: Path, figure: Figures = "mean") -> None:
         _mark_stages(axes, curves)
         out.parent.mkdir(parents=True, exist_ok=True)
         canvas.print_png(out)
+
+
+def fonts() -> list[str]:
+    """Those of FONTS that are installed."""
+    available = {font.name for font in fontManager.ttflist}
+    return [name for name in FONTS if name in available]
 
 
 def read_curves(log: Path, figure: Figures = "mean") -> Curves:

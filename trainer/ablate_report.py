@@ -1,0 +1,87 @@
+"""An ablation's results as a table, a picture and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from trainer.ablate import FIGURES, Result, Spread, spreads, verdict
+from trainer.evaluate.curve import COLOURS, fonts
+
+HEADINGS = {
+    "mean_recall": "mean recall",
+    "image_to_text_r1": "image → text R@1",
+    "text_to_image_r1": "text → image R@1",
+}
+
+
+def ablation_table(results: Sequence[Result]) -> Table:
+    """A row for each evaluation set and data set: mean ± standard deviation over seeds, percent."""
+    first = results[0]
+    seeds = len({one.seed for one in results})
+    table = Table(
+        title=f"Same training, {first.steps:,} steps, {seeds} seeds; percent, mean ± standard deviation over seeds"
+    )
+    for heading in ("evaluated on", "trained on", "pairs"):
+        table.add_column(heading, justify="right" if heading == "pairs" else "left")
+    for figure in FIGURES:
+        table.add_column(HEADINGS[figure], justify="right")
+    pairs = {one.data: one.pairs for one in results}
+    figures = {figure: spreads(results, figure) for figure in FIGURES}
+    for evaluation, found in figures["mean_recall"].items():
+        for name in found:
+            cells = [_cell(figures[figure].get(evaluation, {}).get(name)) for figure in FIGURES]
+            table.add_row(evaluation, name, f"{pairs[name]:,}", *cells, end_section=name == list(found)[-1])
+    return table
+
+
+def verdicts(results: Sequence[Result]) -> list[str]:
+    """A sentence for each evaluation set."""
+    return [f"{evaluation}: {verdict(found)}." for evaluation, found in spreads(results).items()]
+
+
+def write_ablation(results: Sequence[Result], folder: Path) -> None:
+    """ablation.json (all figures, the verdicts) and ablation.png, in `folder`."""
+    content = {"results": [asdict(one) for one in results], "verdicts": verdicts(results)}
+    (folder / "ablation.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    plot_ablation(results, folder / "ablation.png")
+
+
+def plot_ablation(results: Sequence[Result], out: Path) -> None:
+    """One panel for each evaluation set: a dot for each seed, a bar at the mean of each data set (PNG)."""
+    found = spreads(results)
+    with rc_context({"font.family": fonts(), "font.size": 11}):
+        canvas = FigureCanvasAgg(Figure(figsize=(2 + 3.2 * len(found), 4.6), dpi=160, layout="constrained"))
+        panels = canvas.figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+        top = max(value for sets in found.values() for spread in sets.values() for value in spread.values)
+        for axes, (evaluation, sets) in zip(panels, found.items(), strict=True):
+            _draw(axes, evaluation, sets)
+            axes.set_ylim(0, top * 1.15)
+        panels[0].set_ylabel("mean recall, percent; a dot is a seed")
+        canvas.print_png(out)
+
+
+def _draw(axes: Axes, evaluation: str, sets: dict[str, Spread]) -> None:
+    for place, spread in enumerate(sets.values()):
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot([place - 0.25, place + 0.25], [spread.mean] * 2, color=colour, linewidth=3)
+        axes.plot([place] * len(spread.values), spread.values, "o", color=colour, alpha=0.6, markersize=7)
+        axes.annotate(f"{spread.mean:.1f}", (place + 0.3, spread.mean), va="center", color=colour)
+    axes.set_xticks(range(len(sets)), list(sets))
+    axes.set_xlim(-0.6, len(sets) - 0.2)
+    axes.set_title(evaluation, loc="left", fontsize=11)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _cell(spread: Spread | None) -> str:
+    return "–" if spread is None else f"{spread.mean:.1f} ± {spread.deviation:.1f}"
