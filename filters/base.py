@@ -31,6 +31,10 @@ PAIR_SCHEMA = pa.schema(
         pa.field("pwatermark", pa.float32()),  # probability, 0 to 1
         pa.field("nsfw", pa.string()),
         pa.field("license", pa.string()),
+        pa.field("english", pa.string()),  # what the caption is a translation of; several texts are joined by "; "
+        pa.field("image_id", pa.string()),  # of the image, in the data set that it is from
+        pa.field("coco_id", pa.int64()),  # of the image in MSCOCO, where it is one of its images
+        pa.field("flickr_id", pa.int64()),  # of the photo on Flickr
     ]
 )
 """The canonical columns of a pair, whatever its source. Only source, file and row are never null."""

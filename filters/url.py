@@ -153,10 +153,17 @@ def _inet_aton(host: str) -> int | None:
 def canonical_url(urls: pl.Series) -> pl.Series:
     """Urls as `host[:port]/path`, equal for urls that differ only in the following; null stays null.
 
-    Scheme, case of the host, the scheme's default port, a leading `www.`, query, fragment, and the slash of an empty
+    A fragment `#xywh=x,y,width,height` stays: it names a part of the image, which is another picture. Without regard to:
+    scheme, case of the host, the scheme's default port, a leading `www.`, query, fragment, and the slash of an empty
     path. Paths are compared as they stand. A string that has no authority is returned as it is, without query.
     """
     urls = urls.cast(pl.String)
+    part = urls.str.extract(r"(#xywh=[^#]*)$") if urls.str.contains("#xywh=", literal=True).any() else None
+    whole = _canonical_whole(urls)
+    return whole if part is None else whole + part.fill_null("")
+
+
+def _canonical_whole(urls: pl.Series) -> pl.Series:
     plain = urls.str.contains(PLAIN).fill_null(True)
     if plain.all():
         return _canonical_plain(urls)

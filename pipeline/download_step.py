@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.download.shard import ShardFailed, download_shard
 from pipeline.ledger import FAILED, as_lists, count_by_source, entries, write_ledger
 from pipeline.runfolder import Attempt, Item, Run
+from pipeline.sources.config import image_places
 
 
 def work(run: Run, item: Item) -> None:
@@ -30,7 +31,7 @@ def work(run: Run, item: Item) -> None:
 
 def _download(run: Run, shard: str, attempt: Attempt) -> None:
     pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
-    found = download_shard(pairs, attempt.folder, run.recipe.download)
+    found = download_shard(pairs, attempt.folder, run.recipe.download, image_places(run.recipe.sources))
     if not found["key"].equals(pairs["key"]):
         raise ShardFailed(f"shard {shard}: {found.num_rows} results for {pairs.num_rows} rows, or in another order")
     failed = pc.not_equal(found["status"], "ok")

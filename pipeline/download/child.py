@@ -1,6 +1,7 @@
 """The child process that downloads one shard: `python -m pipeline.download.child SPEC.json`.
 
-The specification holds `folder` (with `rows.arrow` in it), `parent` (a process id) and `config`. See `shard.py`.
+The specification holds `folder` (with `rows.arrow` in it), `parent` (a process id), `config` and
+`images` (source → folders and zip files). See `shard.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import cv2
 import pyarrow as pa
 
 from pipeline.download.config import Download
-from pipeline.download.engine import run
+from pipeline.download.engine import Finder, run
+from pipeline.download.local import LocalImages
 from pipeline.download.writer import ShardWriter
 
 PARENT_POLL = 0.5  # seconds
@@ -31,8 +33,11 @@ def main(specification: Path, writer: type[ShardWriter] = ShardWriter) -> None:
     cv2.setNumThreads(1)  # a worker runs one child per core
     folder = Path(spec["folder"])
     with pa.OSFile(str(folder / "rows.arrow")) as file:
-        keys = pa.ipc.open_file(file).read_all()["key"].to_pylist()
-    run(folder / "rows.arrow", folder, writer(folder, keys), Download(**spec["config"]))
+        rows = pa.ipc.open_file(file).read_all()
+    config = Download(**spec["config"])
+    sources = rows["source"].to_pylist() if "source" in rows.column_names else [None] * rows.num_rows
+    finder = Finder(config, LocalImages(spec["images"], config.max_bytes), sources)
+    run(folder / "rows.arrow", folder, writer(folder, rows["key"].to_pylist()), config, finder)
 
 
 def _die_with(parent: int) -> None:

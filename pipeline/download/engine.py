@@ -13,13 +13,15 @@ import io
 import sys
 import traceback
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.download.config import Download
 from pipeline.download.failure import Failure
-from pipeline.download.fetch import Fetcher
-from pipeline.download.resize import resize
+from pipeline.download.fetch import Fetched, Fetcher
+from pipeline.download.local import SCHEME, LocalImages
+from pipeline.download.resize import Box, crop_of, resize
 from pipeline.download.writer import ShardWriter
 
 VERSIONS = ((1, 47), (1, 48))  # from, up to but without
@@ -75,27 +77,40 @@ def _check(module: types.ModuleType) -> None:
 class Body(io.BytesIO):
     """Fetched bytes that know their row, so that the resizer can say what it refuses, and of which row."""
 
-    def __init__(self, row: int, data: bytes) -> None:
+    def __init__(self, row: int, data: bytes, crop: Box | None = None) -> None:
         super().__init__(data)
-        self.row = row
+        self.row, self.crop = row, crop
 
 
-def run(urls: Path, folder: Path, writer: ShardWriter, config: Download) -> None:
+class Finder:
+    """Where a row's image comes from: a folder or zip file for a local url, HTTP for any other."""
+
+    def __init__(self, config: Download, local: LocalImages, sources: Sequence[str | None]) -> None:
+        self._web, self._local, self._sources = Fetcher(config), local, sources
+
+    def fetch(self, row: int, url: str | None) -> Fetched:
+        """The bytes behind the url of a row (a number from 0). Raises Failure."""
+        if url is not None and url.startswith(SCHEME):
+            return self._local.fetch(url, self._sources[row])
+        return self._web.fetch(url)
+
+
+def run(urls: Path, folder: Path, writer: ShardWriter, config: Download, finder: Finder) -> None:
     """Fetch and resize every row of an Arrow file and give the outcome to `writer`.
 
     Args:
         urls: Arrow IPC file with a string column `url`; img2dataset deletes it at the end.
         folder: where img2dataset leaves its statistics (`00000_stats.json`).
         writer: called in this thread, in the order in which rows finish.
+        finder: gets the bytes of a row.
 
     A row whose outcome raises in `writer` is lost; img2dataset prints the error and goes on.
     """
     module: Any = load_downloader()
-    fetcher = Fetcher(config)
 
     def fetch(row: tuple[int, str | None], **_: Any) -> tuple[int, Body | None, str | None]:
         try:
-            fetched = fetcher.fetch(row[1])
+            fetched = finder.fetch(*row)
         except Failure as failure:
             writer.failed(row[0], failure)
             return row[0], None, failure.reason
@@ -104,11 +119,11 @@ def run(urls: Path, folder: Path, writer: ShardWriter, config: Download) -> None
             writer.failed(row[0], Failure("other", f"{type(error).__name__}: {error}"))
             return row[0], None, "other"
         writer.fetched(row[0], fetched)
-        return row[0], Body(row[0], fetched.body), None
+        return row[0], Body(row[0], fetched.body, crop_of(row[1])), None
 
     def resized(body: Body, _boxes: Any = None) -> tuple[bytes | None, Any, Any, Any, Any, str | None]:
         try:
-            image = resize(body.getvalue(), config)
+            image = resize(body.getvalue(), config, body.crop)
         except Failure as failure:
             writer.failed(body.row, failure)
             return None, None, None, None, None, failure.reason

@@ -8,7 +8,9 @@ become equal bytes (for given versions of the two).
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -28,6 +30,18 @@ _TURNS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTE
 _MIRRORS = {2: 1, 4: 0}  # cv2.flip codes: horizontally, vertically
 
 
+_FRAGMENT = re.compile(r"#xywh=(?:pixel:)?(-?\d{1,9}),(-?\d{1,9}),(\d{1,9}),(\d{1,9})$")
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels from the upper left corner of the image as a viewer shows it."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True)
 class Resized:
     """A JPEG with its size in pixels, and the size of its original as a viewer shows it (EXIF orientation applied)."""
@@ -39,31 +53,61 @@ class Resized:
     original_height: int
 
 
-def resize(data: bytes, config: Download) -> Resized:
-    """`data` as the recipe wants it.
+def crop_of(url: str | None) -> Box | None:
+    """The part of the image that a url names by a spatial media fragment in pixels (W3C Media Fragments 1.0, 4.2.2)."""
+    found = _FRAGMENT.search(url or "")
+    return Box(*map(int, found.groups())) if found else None
+
+
+def resize(data: bytes, config: Download, crop: Box | None = None) -> Resized:
+    """`data` as the recipe wants it, or the part of it inside `crop`, whose size then counts as the original's.
 
     Orientation is applied, transparency flattened onto white, the first frame of an animation taken; ICC profiles and
-    other metadata are dropped.
+    other metadata are dropped. What of a crop lies outside the image is cut off.
 
     Raises:
-        Failure: not_an_image, truncated_image, too_many_pixels, too_small.
+        Failure: not_an_image, truncated_image, too_many_pixels, too_small, crop_outside.
     """
     with _opened(data) as image:
         width, height = image.size
         if width * height > config.max_pixels:
             raise Failure("too_many_pixels", f"{width} x {height}")
-        if min(width, height) < max(config.min_side, 1):
-            raise Failure("too_small", f"{width} x {height}")
+        if crop is not None:
+            return _resized_crop(data, image, crop, config)
+        _check_side(width, height, config)
         wanted = _target((width, height), config)
         pixels = _fitted(_decoded(data, image, wanted), wanted, config)
         orientation = _orientation(image)  # after decoding: Pillow turns TIFFs itself, and PNG may hold EXIF at its end
     pixels = _oriented(pixels, orientation)
     if orientation >= 5:
         width, height = height, width
+    return Resized(_encoded(pixels, config), pixels.shape[1], pixels.shape[0], width, height)
+
+
+def _resized_crop(data: bytes, image: Image.Image, crop: Box, config: Download) -> Resized:
+    """The image is decoded in full and turned upright first: a crop is in pixels of what a viewer shows."""
+    pixels = _decoded(data, image, image.size)
+    pixels = _oriented(pixels, _orientation(image))
+    left, top = max(crop.x, 0), max(crop.y, 0)
+    right, bottom = min(crop.x + crop.width, pixels.shape[1]), min(crop.y + crop.height, pixels.shape[0])
+    width, height = right - left, bottom - top
+    if min(width, height) < 1:
+        raise Failure("crop_outside", f"{tuple(crop)} of {pixels.shape[1]} x {pixels.shape[0]}")
+    _check_side(width, height, config)
+    pixels = _fitted(pixels[top:bottom, left:right], _target((width, height), config), config)
+    return Resized(_encoded(pixels, config), pixels.shape[1], pixels.shape[0], width, height)
+
+
+def _check_side(width: int, height: int, config: Download) -> None:
+    if min(width, height) < max(config.min_side, 1):
+        raise Failure("too_small", f"{width} x {height}")
+
+
+def _encoded(pixels: np.ndarray, config: Download) -> bytes:
     written, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality])
     if not written:
         raise Failure("other", "the JPEG encoder refused the image")
-    return Resized(jpeg.tobytes(), pixels.shape[1], pixels.shape[0], width, height)
+    return bytes(jpeg.tobytes())
 
 
 def _opened(data: bytes) -> Image.Image:

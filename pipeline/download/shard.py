@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +26,9 @@ class ShardFailed(RuntimeError):
     """The child process ended badly or too late; the message holds the end of its log."""
 
 
-def download_shard(rows: pa.Table, folder: Path, config: Download) -> pa.Table:
+def download_shard(
+    rows: pa.Table, folder: Path, config: Download, images: Mapping[str, Sequence[str]] | None = None
+) -> pa.Table:
     """Download the images of one shard into `folder`.
 
     Example:
@@ -34,10 +36,13 @@ def download_shard(rows: pa.Table, folder: Path, config: Download) -> pa.Table:
         >>> download_shard(rows, Path("try"), Download())["reason"]
 
     Args:
-        rows: columns `key` (unique, 32 hexadecimal digits) and `url` (may be null); others are ignored.
+        rows: columns `key` (unique, 32 hexadecimal digits), `url` (may be null) and, where there are local images,
+            `source`; others are ignored.
         folder: created; must hold no shard yet. Gets `images.tar` (members KEY.jpg, in the order in which they came),
             `images.parquet` (the answer) and `child.log`, all but the log durable.
         config: how.
+        images: source → folders and zip files in which the `local:` urls of its rows are looked up. No other row gets
+            to see a file.
 
     Returns:
         A table with `OUTCOME_SCHEMA`, one row per input row, in the input's order.
@@ -46,12 +51,12 @@ def download_shard(rows: pa.Table, folder: Path, config: Download) -> pa.Table:
         ValueError: keys that are no keys, or not unique.
         ShardFailed: the child died, or took longer than `config.shard_deadline`; nothing in `folder` is to be used.
     """
-    spec = order(rows, folder.resolve(), config)
+    spec = order(rows, folder.resolve(), config, images)
     run_child([sys.executable, "-m", "pipeline.download.child", str(spec)], folder / "child.log", config.shard_deadline)
     return collect(rows, folder)
 
 
-def order(rows: pa.Table, folder: Path, config: Download) -> Path:
+def order(rows: pa.Table, folder: Path, config: Download, images: Mapping[str, Sequence[str]] | None = None) -> Path:
     """What the child is to do, written to `folder`; the answer is its specification file. Raises ValueError."""
     keys = rows["key"]
     valid = pc.all(pc.match_substring_regex(keys, "^[0-9a-f]{32}$")).as_py() is not False
@@ -59,11 +64,13 @@ def order(rows: pa.Table, folder: Path, config: Download) -> Path:
         raise ValueError("keys must be 32 hexadecimal digits each, and unique")
     folder.mkdir(parents=True, exist_ok=True)
     with pa.OSFile(str(folder / "rows.arrow"), "wb") as file:
-        table = rows.select(["key", "url"])
+        table = rows.select([name for name in ("key", "url", "source") if name in rows.column_names])
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
     spec = folder / "spec.json"
-    spec.write_text(json.dumps({"folder": str(folder), "parent": os.getpid(), "config": config.model_dump()}))
+    places = {source: [str(Path(path).absolute()) for path in paths] for source, paths in (images or {}).items()}
+    content = {"folder": str(folder), "parent": os.getpid(), "config": config.model_dump(), "images": places}
+    spec.write_text(json.dumps(content))
     return spec
 
 

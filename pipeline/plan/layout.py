@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import polars as pl
 
-from pipeline.recipe import LaionSource, TableSource
+from pipeline.download.local import check_places
 from pipeline.runfolder import Run, RunError, write_atomically
+from pipeline.sources.captions import load
+from pipeline.sources.config import ImageSetSource, Source, TableSource, VisualGenomeSource
 from pipeline.sources.files import find_files, open_file
-from pipeline.sources.splits import Split, list_splits
+from pipeline.sources.held_out import load_ids
+from pipeline.sources.images import Addresses
+from pipeline.sources.rows import splits_of
+from pipeline.sources.splits import Split
+from pipeline.sources.visual_genome import load_image_data
 
 MAX_BUCKETS = 4096
 
@@ -25,7 +32,7 @@ class Layout:
     splits: tuple[Split, ...]
     buckets: int
     hasher: str  # version of the library whose hash assigns buckets: one run must not mix two
-    lists: dict[str, str]  # SHA-256 of every word list and removal list that the recipe names: they decide as well
+    lists: dict[str, str]  # SHA-256 of every further list that the recipe names (words, links, ids, translations)
 
 
 def make_layout(run: Run) -> Layout:
@@ -33,7 +40,8 @@ def make_layout(run: Run) -> Layout:
 
     Raises:
         NoSuchFiles: a source names files that do not exist.
-        RunError: the run was begun with another version of the hashing library, or with a list that has changed since.
+        RunError: the run was begun with another version of the hashing library, or with a list that has changed since; a
+            source's images, image data or test sets cannot be used.
     """
     path = _path(run)
     if not path.exists():
@@ -78,26 +86,47 @@ def _hasher() -> str:
 def _list(run: Run) -> Layout:
     splits: list[Split] = []
     for name, source in run.recipe.sources.items():
-        format_name = (
-            source.format
-            if isinstance(source, TableSource)
-            else "parquet"
-            if isinstance(source, LaionSource)
-            else "csv"
-        )
-        splits += list_splits(name, source.files, format_name, run.recipe.plan.split_rows)
+        _check(name, source)
+        splits += splits_of(name, source, run.recipe.plan.split_rows)
     rows = sum(split.guessed_rows for split in splits)
     buckets = min(MAX_BUCKETS, max(1, -(-rows // run.recipe.plan.bucket_rows)))
     return Layout(tuple(splits), buckets, _hasher(), _lists(run))
+
+
+def _check(name: str, source: Source) -> None:
+    """Looks once at what every split of a source will need, so that a mistake is told before hours of work."""
+    checks: dict[str, Callable[[], object]] = {}
+    if isinstance(source, ImageSetSource):
+        checks["images"] = lambda: check_places(source.images)
+        for test_set, held_out in source.test_sets.items():
+            checks[f"test_sets.{test_set}"] = partial(load_ids, held_out)
+    if isinstance(source, VisualGenomeSource):
+        checks["image_data"] = lambda: load_image_data(source.image_data, Addresses(name, bool(source.images)))
+    if isinstance(source, ImageSetSource | TableSource) and source.translation:
+        checks["translation"] = partial(load, source.translation)
+    for place, check in checks.items():
+        try:
+            check()
+        except (OSError, ValueError) as error:
+            raise RunError(f"sources.{name}.{place}: {error}") from error
 
 
 def _lists(run: Run) -> dict[str, str]:
     named: set[str] = set()
     for source in run.recipe.sources.values():
         named.update(source.removal_lists, source.rules.blacklist.lists if source.rules.blacklist else ())
+        if isinstance(source, ImageSetSource | TableSource) and source.translation:
+            named.update(source.translation.files)
+        if isinstance(source, ImageSetSource):
+            named.update(path for one in source.test_sets.values() for path in one.files)
+        if isinstance(source, VisualGenomeSource):
+            named.add(source.image_data)
     return {path: _sha256(path) for path in (find_files(sorted(named)) if named else ())}
 
 
 def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
     with open_file(path) as file:
-        return hashlib.sha256(file.read()).hexdigest()
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -15,12 +15,17 @@ import pyarrow as pa
 from filters.base import PAIR_SCHEMA, Filter, judge
 from pipeline.ledger import FAILED, OUT_OF_SCOPE, block_entry, write_ledger
 from pipeline.plan.layout import read_layout
-from pipeline.recipe import Source
 from pipeline.runfolder import Attempt, Item, Run
-from pipeline.sources.pairs import column_mapping, in_scope, to_pairs
-from pipeline.sources.readers import Unreadable, read_split
+from pipeline.sources.captions import Captions, NotTranslated
+from pipeline.sources.config import ImageSetSource, Source, TableSource
+from pipeline.sources.held_out import HeldOutImages
+from pipeline.sources.local_urls import LocalUrls
+from pipeline.sources.pairs import in_scope, to_pairs
+from pipeline.sources.readers import Unreadable
 from pipeline.sources.removal import RemovedLinks
+from pipeline.sources.rows import read_rows
 from pipeline.sources.splits import Split
+from pipeline.translate_step import translated
 
 CHUNK_ROWS = 262_144  # rows ordered by bucket at a time
 ROWS_SCHEMA = PAIR_SCHEMA.append(pa.field("key", pa.string(), False)).append(pa.field("bits", pa.uint64(), False))
@@ -29,8 +34,15 @@ IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 
 def row_filters(source: Source) -> tuple[Filter, ...]:
     """The rules that look at one row alone; their order gives the bits of a verdict."""
-    removal = (RemovedLinks(lists=source.removal_lists),) if source.removal_lists else ()
-    return (*source.rules.row_filters(), *removal)
+    rules = source.rules.row_filters()
+    if isinstance(source, ImageSetSource) and source.images:  # its urls were made here, and only it may have such
+        rules = (*(rule for rule in rules if rule is not source.rules.url), LocalUrls())
+    more: list[Filter] = [RemovedLinks(lists=source.removal_lists)] if source.removal_lists else []
+    if isinstance(source, ImageSetSource | TableSource) and source.translation:
+        more.append(NotTranslated())
+    if isinstance(source, ImageSetSource):
+        more += [HeldOutImages(name=name, held_out=one) for name, one in source.test_sets.items()]
+    return (*rules, *more)
 
 
 def expected(run: Run) -> list[str]:
@@ -52,7 +64,8 @@ def _read(run: Run, shard: str, attempt: Attempt) -> None:
     rows_path, ledger_path = attempt.folder / "rows.arrow", attempt.folder / "ledger.parquet"
     filters = row_filters(source)
     with pa.OSFile(str(rows_path), "wb") as sink, pa.ipc.new_file(sink, ROWS_SCHEMA, options=IPC) as writer:
-        for chunk in _chunks(_pairs(split, source, tally)):
+        captions = Captions(source, translated(run, shard))
+        for chunk in _chunks(_pairs(split, source, tally, captions)):
             judged = _judged(chunk, filters)
             for piece in slices_by_bucket(judged, caption_buckets(judged, layout.buckets), layout.buckets):
                 writer.write_batch(piece)
@@ -100,8 +113,8 @@ class Tally:
             self.ledger.append(entry)
 
 
-def _pairs(split: Split, source: Source, tally: Tally) -> Iterator[pa.Table]:
-    for block in read_split(split, list(column_mapping(source).values())):
+def _pairs(split: Split, source: Source, tally: Tally, captions: Captions) -> Iterator[pa.Table]:
+    for block in read_rows(split, source):
         if isinstance(block, Unreadable):
             tally.unreadable(block)
             continue
@@ -110,6 +123,7 @@ def _pairs(split: Split, source: Source, tally: Tally) -> Iterator[pa.Table]:
         except ValueError as error:
             tally.unreadable(Unreadable(int(block.positions[0]), len(block.positions), "unreadable_file", str(error)))
             continue
+        pairs = captions.complete(pairs, block.table)
         wanted = in_scope(pairs, source)
         kept = pairs if wanted is None else pairs.filter(pa.array(wanted))
         tally.block(pairs.num_rows, int(block.positions[0]), pairs.num_rows - kept.num_rows)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.base import PAIR_SCHEMA
-from pipeline.recipe import LaionSource, Source, TableSource, WukongSource
+from pipeline.sources.config import ImageSetSource, LaionSource, Source, TableSource
 from pipeline.sources.readers import to_text
 
 LAION_COLUMNS = {
@@ -25,6 +25,9 @@ LAION_COLUMNS = {
     "license": "LICENSE",
 }
 WUKONG_COLUMNS = {"url": "url", "caption": "caption"}
+IMAGE_SET_COLUMNS = {
+    name: name for name in ("url", "caption", "width", "height", "image_id", "coco_id", "flickr_id")
+}  # their readers know the pair's columns
 
 
 class MissingColumns(ValueError):
@@ -35,6 +38,8 @@ def column_mapping(source: Source) -> Mapping[str, str]:
     """Pair column → column in the source's files."""
     if isinstance(source, TableSource):
         return source.columns
+    if isinstance(source, ImageSetSource):
+        return IMAGE_SET_COLUMNS
     return LAION_COLUMNS if isinstance(source, LaionSource) else WUKONG_COLUMNS
 
 
@@ -42,11 +47,12 @@ def to_pairs(raw: pa.Table, source: Source, name: str, file: str, positions: np.
     """Canonical pairs of a batch of raw rows; values that do not fit a column's type become null.
 
     Raises:
-        MissingColumns: the file has no url or no caption column.
+        MissingColumns: the file has no url or no caption column (no English one where it is to be translated).
     """
     mapping = column_mapping(source)
     present = {column.lower(): column for column in raw.column_names}
-    missing = [mapping[column] for column in ("url", "caption") if mapping[column].lower() not in present]
+    missing = [column for column in _needed(source) if mapping.get(column, column).lower() not in present]
+    missing = [mapping.get(column, column) for column in missing]
     if missing:
         raise MissingColumns(
             f"no column {', '.join(missing)}; the file has {', '.join(raw.column_names) or 'none of those asked for'}"
@@ -67,6 +73,12 @@ def to_pairs(raw: pa.Table, source: Source, name: str, file: str, positions: np.
     return pa.table(columns, schema=PAIR_SCHEMA)
 
 
+def _needed(source: Source) -> tuple[str, ...]:
+    if isinstance(source, ImageSetSource):
+        return ("url",)
+    return ("url", "english") if isinstance(source, TableSource) and source.translation else ("url", "caption")
+
+
 def in_scope(pairs: pa.Table, source: Source) -> np.ndarray | None:
     """Which rows belong to the source's languages; None: all of them."""
     if not isinstance(source, LaionSource) or not source.languages:
@@ -77,7 +89,7 @@ def in_scope(pairs: pa.Table, source: Source) -> np.ndarray | None:
 
 def _is_swapped(source: Source, present: Mapping[str, str]) -> bool:
     """laion2B-multi's raw files hold the height in WIDTH; the joined ones (with punsafe) do not."""
-    if isinstance(source, WukongSource | TableSource):
+    if not isinstance(source, LaionSource):
         return False
     return "punsafe" not in present if source.swapped_size is None else source.swapped_size
 
@@ -88,7 +100,8 @@ def _typed(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
     numbers = _numbers(values)
     if pa.types.is_floating(wanted):
         return pc.cast(numbers, wanted)
-    in_range = pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, 2**31 - 1))  # False for NaN
+    most = 2**31 - 1 if pa.types.is_int32(wanted) else 2**53  # False for NaN
+    in_range = pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, most))
     return pc.cast(pc.round(pc.if_else(in_range, numbers, None)), wanted)
 
 

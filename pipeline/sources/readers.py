@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -50,13 +50,22 @@ def read_split(split: Split, columns: Sequence[str]) -> Iterator[Block | Unreada
     Raises:
         OSError: a remote file system does not answer; nothing is known of the file, so it must be tried again.
     """
-    if split.problem:
-        yield Unreadable(0, split.rows, "unreadable_file", split.problem)
-        return
     reader = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}[split.format]
+    yield from guarded(split, reader(split, columns))
+
+
+def guarded(split: Split, pieces: Iterable[Block | Unreadable]) -> Iterator[Block | Unreadable]:
+    """`pieces` of a split as they are read; what ends them early because the file is damaged becomes an Unreadable.
+
+    Raises:
+        OSError: a remote file system does not answer.
+    """
+    if split.problem:
+        yield Unreadable(split.first_row, split.rows, "unreadable_file", split.problem)
+        return
     read = split.first_row
     try:
-        for piece in reader(split, columns):
+        for piece in pieces:
             read = int(piece.positions[-1]) + 1 if isinstance(piece, Block) and len(piece.positions) else read
             yield piece
     except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors derive from these

@@ -53,7 +53,7 @@ def dirty(seed: int, rows: int) -> pa.Table:
         "language": [None, "zh"], "similarity": real, "width": side, "height": side, "punsafe": real, "pwatermark": real,
         "nsfw": [None, "UNSURE", "NSFW", "nsfw"], "license": [None],
     }  # fmt: skip
-    columns = [pa.array([chance.choice(choices[f.name]) for _ in range(rows)], f.type) for f in PAIR_SCHEMA]
+    columns = [pa.array([chance.choice(choices.get(f.name, [None])) for _ in range(rows)], f.type) for f in PAIR_SCHEMA]
     return pa.Table.from_arrays(columns, schema=PAIR_SCHEMA)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
-from filters.url import UrlSanity
+from filters.url import UrlSanity, canonical_url
 
 
 def verdict(url: str | None, **options: object) -> str | None:
@@ -114,3 +115,16 @@ def test_length_bound_is_inclusive() -> None:
     url = "http://example.com/" + "图" * 81
     assert verdict(url, max_length=100) is None
     assert verdict(url + "x", max_length=100) == "malformed"
+
+
+def test_parts_of_an_image_are_other_pictures_than_the_whole_and_than_each_other() -> None:
+    urls = [
+        "http://a.cn/x.jpg#xywh=1,2,3,4",
+        "https://www.A.cn:443/x.jpg?y#xywh=1,2,3,4",
+        "http://a.cn/x.jpg#top",
+        None,
+    ]
+    local = ["local:vg/VG_100K/1.jpg#xywh=1,2,3,4", "local:vg/VG_100K/1.jpg#xywh=1,2,3,5"]
+    found = canonical_url(pl.Series([*urls, *local])).to_list()
+    assert found[:4] == ["a.cn/x.jpg#xywh=1,2,3,4", "a.cn/x.jpg#xywh=1,2,3,4", "a.cn/x.jpg", None]
+    assert len(set(found[4:])) == 2

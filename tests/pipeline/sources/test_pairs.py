@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters.base import PAIR_SCHEMA
-from pipeline.recipe import LaionSource, TableSource, WukongSource
+from pipeline.sources.config import LaionSource, TableSource, WukongSource
 from pipeline.sources.pairs import MissingColumns, in_scope, to_pairs
 from pipeline.sources.removal import RemovedLinks
 

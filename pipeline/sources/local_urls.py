@@ -1,0 +1,27 @@
+"""The url rule of a source with images of its own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.base import Filter
+
+LOCAL = r"^local:[^/?#]+/[^?#]+(#xywh=-?\d+,-?\d+,\d+,\d+)?$"
+CLIMBS = r"/\.{0,2}(/|#|$)|%5C|%00"
+"""An empty part, `.` or `..` (never escaped by `local_url`), a backslash or NUL: the downloader refuses the same."""
+
+
+class LocalUrls(Filter):
+    """Rejects rows without an image, and those whose file name in the metadata leads out of the source's folders."""
+
+    reasons: ClassVar[tuple[str, ...]] = ("url_missing", "url_malformed")
+    columns: ClassVar[tuple[str, ...]] = ("url",)
+
+    def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
+        """Masks for `url_missing` (null) and `url_malformed`."""
+        url = pairs["url"]
+        sound = pc.and_(pc.match_substring_regex(url, LOCAL), pc.invert(pc.match_substring_regex(url, CLIMBS)))
+        return {"url_missing": pc.is_null(url), "url_malformed": pc.invert(pc.fill_null(sound, True))}
