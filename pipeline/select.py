@@ -1,4 +1,4 @@
-"""Select: which scored pairs are kept, per source; numbers in, decisions out, no image touched."""
+"""Select: which scored pairs are kept; numbers and verdicts in, decisions out, no image touched."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.ledger import REJECTED, as_lists, count_by_source, entries, write_ledger, write_parquet
+from pipeline.compare import limits, verdicts, with_nsfw
+from pipeline.ledger import REJECTED, count_by_source, entries, write_ledger, write_parquet
 from pipeline.runfolder import Item, Run
 
 # A threshold is compared as float32, as scores are stored: a score written as 0.26 is not below 0.26.
 DECISIONS = """
-    select key, pairs.source, score, image_hash, limits.min_score::float as min_score,
-           coalesce(score >= limits.min_score::float, true) as keep
-    from pairs join scores using (key) join limits using (source)
+    select key, source, score, image_hash, min_score, len(reasons) = 0 as keep, reasons, detail
+    from (
+        select key, pairs.source, score, image_hash, limits.min_score::float as min_score, verdicts.detail,
+               case when score < limits.min_score::float then ['score_too_low'] else []::varchar[] end
+               || case when nsfw_score > limits.max_nsfw::float then ['nsfw_too_high'] else []::varchar[] end
+               || coalesce(verdicts.reasons, []::varchar[]) as reasons
+        from pairs join scores using (key) join limits using (source) left join verdicts using (key)
+    )
     order by key
 """
 
@@ -30,9 +36,9 @@ def work(run: Run, item: Item) -> None:
     scored = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
     with run.attempt("select", shard) as attempt:
         path, ledger = attempt.folder / "select.parquet", attempt.folder / "ledger.parquet"
-        write_parquet(decisions, path)
-        reasons = as_lists(pa.chunked_array([pa.repeat(pa.scalar("score_too_low"), lost.num_rows)]))
-        write_ledger(ledger, entries(lost, "select", REJECTED, reasons, score=dropped["score"]))
+        write_parquet(decisions.drop_columns(["reasons", "detail"]), path)
+        rows = entries(lost, "select", REJECTED, dropped["reasons"], dropped["detail"], dropped["score"])
+        write_ledger(ledger, rows)
         attempt.commit(
             {path: run.path("select", f"{shard}.parquet"), ledger: run.ledger_path("select", shard)},
             {
@@ -45,12 +51,14 @@ def work(run: Run, item: Item) -> None:
 
 
 def _decide(run: Run, pairs: pa.Table, scores: pa.Table) -> pa.Table:
-    sources = run.recipe.sources
-    limits = pa.table(
-        {"source": list(sources), "min_score": pa.array([s.min_score for s in sources.values()], pa.float64())}
-    )
+    tables = {
+        "pairs": pairs.select(["key", "source"]),
+        "scores": with_nsfw(scores).select(["key", "score", "image_hash", "nsfw_score"]),
+        "limits": limits(run),
+        "verdicts": verdicts(run, scores["key"]),
+    }
     with duckdb.connect(config={"threads": 1}) as connection:
-        for name, table in (("pairs", pairs.select(["key", "source"])), ("scores", scores), ("limits", limits)):
+        for name, table in tables.items():
             connection.register(name, table)
         decisions = connection.sql(DECISIONS).to_arrow_table()
     if decisions.num_rows != scores.num_rows:

@@ -1,0 +1,273 @@
+"""Copies of images: how many are found, how many others are taken for copies, and what the search costs.
+
+    python -m benchmarks.image_duplicates curve [--photos FOLDER …]     # recall and false positives by distance
+    python -m benchmarks.image_duplicates search --millions 1 10         # time and peak memory, in a process of its own
+    python -m benchmarks.image_duplicates agree                          # with all against all, at 20,000 hashes
+
+Drawings are the demo's; photos are whatever lies in the folders (Debian's `tuxpaint-stamps-default` and
+`mate-backgrounds` hold some). A large photo is cut into 12 tiles: neighbours that share a sky are hard to tell apart.
+Every image is stored as the download stage stores it, and hashed as the score stage does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from demo.drawings import encode, load_drawings, picture
+from filters.images.config import ImageDuplicates
+from filters.images.fingerprint import (
+    Fingerprint,
+    decode_colours,
+    decode_hashes,
+    differing_bits,
+    fingerprint,
+    is_plain,
+    mirrored_colours,
+)
+from filters.images.search import near_pairs
+from pipeline.download.config import Download
+from pipeline.download.resize import resize
+from pipeline.test_images import CROPS
+
+THRESHOLDS = (4, 8, 12, 16, 20, 24, 28, 32)
+COLOURS = (16, 24, 32, 48)
+DEFAULT_COLOURS = ImageDuplicates().colours
+Change = Callable[[Image.Image, random.Random], Image.Image]
+
+
+def cropped(image: Image.Image, share: float, rng: random.Random) -> Image.Image:
+    """Without `share` of its width and height, from anywhere."""
+    left, top = (round(size * share * rng.random()) for size in image.size)
+    width, height = (round(size * (1 - share)) for size in image.size)
+    return image.crop((left, top, left + width, top + height))
+
+
+def scaled(image: Image.Image, factor: float) -> Image.Image:
+    """Resized by `factor`."""
+    return image.resize(tuple(max(8, round(size * factor)) for size in image.size), Image.Resampling.BICUBIC)
+
+
+def recompressed(image: Image.Image, quality: int) -> Image.Image:
+    """Saved as JPEG and opened again."""
+    return Image.open(io.BytesIO(encode(image, quality=quality)))
+
+
+CHANGES: dict[str, Change] = {
+    "resized to 0.5": lambda image, _: scaled(image, 0.5),
+    "resized to 0.2": lambda image, _: scaled(image, 0.2),
+    "JPEG quality 30": lambda image, _: recompressed(image, 30),
+    "mirrored": lambda image, _: ImageOps.mirror(image),
+    "cropped by 2%": lambda image, rng: cropped(image, 0.02, rng),
+    "cropped by 5%": lambda image, rng: cropped(image, 0.05, rng),
+    "cropped by 10%": lambda image, rng: cropped(image, 0.10, rng),
+    "resized, JPEG 50": lambda image, _: recompressed(scaled(image, 0.5), 50),
+    "all, cropped by 2%": lambda image, rng: recompressed(scaled(ImageOps.mirror(cropped(image, 0.02, rng)), 0.5), 50),
+    "all, cropped by 5%": lambda image, rng: recompressed(scaled(ImageOps.mirror(cropped(image, 0.05, rng)), 0.5), 50),
+}
+
+
+class Hashed:
+    """Hashes, mirror hashes and colours of images."""
+
+    def __init__(self, images: Iterable[Image.Image]) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(stored_fingerprint, images))
+        self.hashes = decode_hashes([one.image_hash for one in found])
+        self.mirrors = decode_hashes([one.mirror_hash for one in found])
+        self.colours = decode_colours([one.image_hash for one in found])
+        self.plain = is_plain(self.hashes, self.mirrors)
+
+    def compare(self, other: Hashed, rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Differing bits and largest difference of a quarter's colour, the better way round; 999 bits where plain."""
+        bits = np.stack([differing_bits(self.hashes[rows], found[others]) for found in (other.hashes, other.mirrors)])
+        colours = np.stack(
+            [
+                np.abs(self.colours[rows].astype(int) - found[others]).max(axis=(1, 2))
+                for found in (other.colours, mirrored_colours(other.colours))
+            ]
+        )
+        bits[:, self.plain[rows] | other.plain[others]] = 999
+        way = bits.argmin(axis=0)
+        return bits.min(axis=0), colours[way, np.arange(len(way))]
+
+
+def stored_fingerprint(image: Image.Image) -> Fingerprint:
+    """The fingerprint of an image after the download stage."""
+    stored = resize(encode(image.convert("RGB"), quality=92), Download()).jpeg
+    return fingerprint(np.asarray(Image.open(io.BytesIO(stored)).convert("RGB")))
+
+
+def drawings(count: int, size: int) -> list[Image.Image]:
+    """Drawings of three styles; many of one style differ in a detail only."""
+    found = load_drawings(("noto", "fluent-emoji-flat", "twemoji"))
+    random.Random(1).shuffle(found)
+    return [picture(one.svg, size) for one in found[:count]]
+
+
+def photos(folder: Path) -> list[Image.Image]:
+    """The images of a folder on white; large ones in 12 tiles."""
+    images = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")):
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+        width, height = image.size
+        if min(width, height) < 150:
+            continue
+        if width * height < 1_500_000:
+            images.append(image)
+            continue
+        image.thumbnail((2400, 2400))
+        width, height = image.size
+        images += [
+            image.crop((width * i // 4, height * j // 3, width * (i + 1) // 4, height * (j + 1) // 3))
+            for i in range(4)
+            for j in range(3)
+        ]
+    return images
+
+
+def curve(folders: list[Path]) -> None:
+    """Prints, for each collection, the share found and the false pairs at each distance.
+
+    "+ crops" is the same with the test images cropped as well, as `pipeline.test_images` does it.
+    """
+    collections = {"drawings": drawings(600, 480), **{folder.name: photos(folder) for folder in folders}}
+    for name, images in collections.items():
+        whole = Hashed(images if name != "drawings" else drawings(3000, 300))
+        first, second = np.triu_indices(len(whole.hashes), 1)
+        bits, colours = whole.compare(whole, first, second)
+        print(f"\n{name}: {len(whole.hashes):,} images, {len(first):,} pairs, {whole.plain.mean():.1%} plain")
+        table_row("distance", THRESHOLDS)
+        table_row("false pairs, any colours", [(bits <= limit).sum() for limit in THRESHOLDS])
+        for most in COLOURS:
+            near = [((bits <= limit) & (colours <= most)).sum() for limit in THRESHOLDS]
+            table_row(f"  colours within {most}", near)
+        tests = [Hashed([middle(image, crop) for image in images]) for crop in CROPS]
+        false = false_matches(tests, tests[0])
+        table_row("  in all, + crops", [(false <= limit).sum() for limit in THRESHOLDS])
+        shares(images, tests)
+
+
+def shares(images: list[Image.Image], tests: list[Hashed]) -> None:
+    """Recall of each change."""
+    places = np.arange(len(images))
+    known = ~tests[0].plain
+    for change, apply in CHANGES.items():
+        rng = random.Random(5)
+        copies = Hashed([apply(image, rng) for image in images])
+        found = np.stack([copies.compare(one, places, places) for one in tests])
+        bits = np.where(found[:, 1] <= DEFAULT_COLOURS, found[:, 0], 999)[:, known]
+        table_row(change, [f"{(bits[0] <= limit).mean():.3f}" for limit in THRESHOLDS])
+        table_row("  + crops", [f"{(bits.min(axis=0) <= limit).mean():.3f}" for limit in THRESHOLDS])
+
+
+def false_matches(tests: list[Hashed], candidates: Hashed) -> np.ndarray:
+    """Differing bits of all pairs of a test image (the nearest of its crops) and another image as a candidate."""
+    first, second = np.nonzero(~np.eye(len(candidates.hashes), dtype=bool))
+    found = np.stack([candidates.compare(one, first, second) for one in tests])
+    return np.where(found[:, 1] <= DEFAULT_COLOURS, found[:, 0], 999).min(axis=0)
+
+
+def middle(image: Image.Image, crop: float) -> Image.Image:
+    """Without `crop` of its width and height, around the middle."""
+    left, top = (round(size * crop / 2) for size in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))
+
+
+def table_row(name: str, cells: Iterable[object]) -> None:
+    """A line of the table."""
+    print(f"{name:<26}" + "".join(f"{cell!s:>9}" for cell in cells), flush=True)
+
+
+def planted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Random hashes and mirror hashes; a twentieth are copies of others, or of mirror images, with up to 23 bits changed."""
+    rng = np.random.default_rng(seed)
+    hashes, mirrors = (rng.integers(0, 2**64, (count, 3), dtype=np.uint64) for _ in range(2))
+    source, target = rng.integers(0, count, (2, count // 20))
+    changed = rng.integers(0, 24, len(source))
+    bits = np.zeros((len(source), 192), dtype=np.uint8)
+    for number in range(24):
+        more = np.flatnonzero(changed > number)
+        bits[more, rng.integers(0, 192, len(more))] ^= 1
+    noise = np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8").astype(np.uint64)
+    turned = (rng.random(len(source)) < 0.3)[:, None]
+    new = np.where(turned, mirrors[source], hashes[source]), np.where(turned, hashes[source], mirrors[source])
+    hashes[target], mirrors[target] = new[0] ^ noise, new[1] ^ noise
+    return hashes, mirrors
+
+
+def search(count: int, distance: int) -> None:
+    """One search; prints time, and peak memory beyond the hashes themselves."""
+    hashes, mirrors = planted(count)
+    before = peak()
+    begun = time.perf_counter()
+    pairs = sum(len(first) for first, _, _ in near_pairs(hashes, distance, mirrors))
+    seconds = time.perf_counter() - begun
+    print(
+        f"{count:>12,} images, distance {distance}, mirrors too: {pairs:,} pairs, {seconds:,.0f} s on one core, peak memory "
+        f"{peak():,.2f} GiB ({before:,.2f} before the search)",
+        flush=True,
+    )
+
+
+def agree(count: int, distance: int) -> None:
+    """Compares with all against all; fails where they differ."""
+    hashes, mirrors = planted(count)
+    found = {
+        (int(i), int(j), int(bits))
+        for part in near_pairs(hashes, distance, mirrors)
+        for i, j, bits in zip(*part, strict=True)
+    }
+    true = set()
+    for i in range(count):
+        ways = [
+            differing_bits(a, b[i + 1 :]) for a, b in ((hashes[i], hashes), (hashes[i], mirrors), (mirrors[i], hashes))
+        ]
+        bits = np.minimum.reduce(ways)
+        true |= {(i, i + 1 + int(j), int(bits[j])) for j in np.flatnonzero(bits <= distance)}
+    print(f"{count:,} images, distance {distance}: {len(found):,} pairs found, {len(true):,} by all against all; "
+          f"{'the same' if found == true else 'NOT the same'}")  # fmt: skip
+    if found != true:
+        sys.exit(1)
+
+
+def peak() -> float:
+    """Of this process, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main() -> None:
+    """See the top of this file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.image_duplicates", description=__doc__)
+    parser.add_argument("what", choices=("curve", "search", "agree"))
+    parser.add_argument("--photos", type=Path, nargs="*", default=[])
+    parser.add_argument("--millions", type=float, nargs="*", default=[1])
+    parser.add_argument("--distance", type=int, default=16)
+    given = parser.parse_args()
+    if given.what == "curve":
+        curve(given.photos)
+    elif given.what == "agree":
+        agree(20_000, given.distance)
+    elif len(given.millions) == 1:
+        search(round(given.millions[0] * 1_000_000), given.distance)
+    else:
+        for millions in given.millions:  # each in its own process, for the peak is of a process
+            options = ["--millions", str(millions), "--distance", str(given.distance)]
+            subprocess.run([sys.executable, "-m", __spec__.name, "search", *options], check=True)
+
+
+if __name__ == "__main__":
+    main()
