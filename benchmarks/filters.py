@@ -21,6 +21,10 @@ from filters.blacklist import Blacklist
 from filters.caption import CaptionFrequency
 from filters.duplicates import Duplicates
 from filters.metadata import DeclaredSize, MetadataSimilarity, NsfwTag, Punsafe, Pwatermark
+from filters.quality.contact import ContactDetails
+from filters.quality.language import CaptionLanguage
+from filters.quality.marks import MarksAndDigits
+from filters.quality.repetition import Repetition
 from filters.rules import Rules
 
 ROWS = 262_144
@@ -97,6 +101,10 @@ def main() -> None:
         pwatermark=Pwatermark(),
         image_size=DeclaredSize(),
         nsfw=NsfwTag(),
+        language=CaptionLanguage(),
+        repetition=Repetition(),
+        marks=MarksAndDigits(),
+        contact=ContactDetails(),
     )
     assert rules.blacklist is not None
     conditions, total = duckdb_conditions(rules.blacklist), 0.0

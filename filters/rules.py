@@ -6,6 +6,11 @@ from filters.base import Config, Filter, value
 from filters.blacklist import Blacklist
 from filters.caption import CaptionFrequency, CaptionLength, HanCharacters
 from filters.metadata import DeclaredSize, MetadataSimilarity, NsfwTag, Punsafe, Pwatermark
+from filters.quality.contact import ContactDetails
+from filters.quality.language import CaptionLanguage
+from filters.quality.marks import MarksAndDigits
+from filters.quality.repetition import Repetition
+from filters.translation.check import TranslationCheck
 from filters.url import UrlSanity
 
 
@@ -22,6 +27,13 @@ class Rules(Config):
     pwatermark: Pwatermark | None = value(None, "the data set's own watermark score")
     image_size: DeclaredSize | None = value(None, "declared width and height")
     nsfw: NsfwTag | None = value(None, "the data set's NSFW tag")
+    language: CaptionLanguage | None = value(None, "captions that are not Mandarin")
+    repetition: Repetition | None = value(None, "captions that repeat themselves")
+    marks: MarksAndDigits | None = value(None, "captions that are mostly marks or digits")
+    contact: ContactDetails | None = value(None, "telephone numbers, messengers and addresses, however written")
+    translation: TranslationCheck | None = value(
+        None, "what is wrong with a translation, of pairs that have English text"
+    )
 
     def filters(self) -> tuple[Filter, ...]:
         """The filters that are not disabled, in the order of the fields."""

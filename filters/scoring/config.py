@@ -39,6 +39,14 @@ class Score(Config):
     )
     batch_size: int = value(64, "images, or captions, in one forward pass", "items", ge=1, le=65536)
     max_tokens: int = value(128, "longer captions are cut, start and end tokens included", "tokens", ge=4, le=512)
+    mirror: bool = value(
+        False,
+        "score the mirrored image too and take the mean: text weighs less, as it does not read mirrored (arXiv 2309.15954)",
+    )
+    mask_text: Literal["blur", "mask"] | None = value(
+        None, "what happens to text in the image before scoring (arXiv 2307.03132); needs the extra zhclip[ocr]"
+    )
+    nsfw: bool = value(False, "also store a probability that the image is pornographic; needs the extra zhclip[nsfw]")
 
     @model_validator(mode="after")
     def _has_an_image_tower(self) -> Self:

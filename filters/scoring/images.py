@@ -16,7 +16,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, UnidentifiedImageError
 
-from filters.scoring.phash import perceptual_hash
+from filters.images.fingerprint import Fingerprint, fingerprint
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # rasters only: Pillow hands EPS to an outside program
 MAX_PIXELS = 89_478_485  # Pillow's own warning level (a quarter of a gibibyte of RGB); above it, an image is refused
@@ -43,8 +43,17 @@ class Decoded:
     """One image ready for the tower, or why it is not."""
 
     pixels: np.ndarray | None  # uint8 (height, width, 3), resized and cropped to the tower's size
-    image_hash: str | None  # see `perceptual_hash`; of the whole stored image
+    fingerprint: Fingerprint | None  # of the whole stored image
     error: str | None
+    nsfw_score: float | None = None  # probability, where it was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What is done with an image besides preparing it for the tower."""
+
+    hide: Callable[[Image.Image], Image.Image] | None = None  # what the tower is not to see; the hash sees all
+    nsfw: Callable[[Image.Image], float] | None = None
 
 
 class Preprocessor:
@@ -60,11 +69,13 @@ class Preprocessor:
         size = preprocess_cfg["size"]
         self.height, self.width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
 
-    def decode(self, data: bytes | memoryview) -> Decoded:
+    def decode(self, data: bytes | memoryview, looks: Looks = Looks()) -> Decoded:
         """Decode, hash, resize and crop one image. Never raises for bad bytes: the answer holds the error."""
         try:
             image = _open(data)
-            return Decoded(self._fit(image), perceptual_hash(image), None)
+            pixels = self._fit(looks.hide(image) if looks.hide else image)
+            nsfw_score = looks.nsfw(image) if looks.nsfw else None
+            return Decoded(pixels, fingerprint(np.asarray(image.convert("RGB"))), None, nsfw_score)
         except UnidentifiedImageError:  # its message holds a memory address, which would differ between runs
             return Decoded(None, None, "not an image in a known format" if len(data) else "empty file")
         except DECODER_ERRORS as error:

@@ -6,21 +6,28 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from filters.images.fingerprint import COLUMNS as FINGERPRINT
 from filters.scoring.config import Score
-from filters.scoring.images import Decoded, decode_ahead
+from filters.scoring.images import Decoded, Looks, decode_ahead
 from filters.scoring.models import ImageTower, TextTower, load_image_tower, load_text_tower, pick_device, pick_dtype
 from filters.scoring.weights import text_source
 
 DECIMALS = 5  # of a score; noise of float32 kernels is near 1e-7, and a threshold is given with two or three digits
 MAX_THREADS = 16  # decoding; one core decodes several hundred images a second
 SCORES = pa.schema(
-    [pa.field("score", pa.float32()), pa.field("image_hash", pa.string()), pa.field("error", pa.string())]
+    [
+        pa.field("score", pa.float32()),
+        *(pa.field(name, pa.string()) for name in FINGERPRINT),
+        pa.field("error", pa.string()),
+    ]
 )
 
 
@@ -39,6 +46,7 @@ class Scorer:
                 "(null does so for the published ones)"
             )
         self.config, self.text, self.image = config, text, image
+        self._decode = partial(image.preprocessor.decode, looks=_looks(config))
         self._turn = threading.Lock()
 
     @classmethod
@@ -66,29 +74,39 @@ class Scorer:
             "image_revision": self.image.source.revision,
             "dtype": str(self.image.dtype).removeprefix("torch."),
             "max_tokens": str(self.config.max_tokens),
+            "mirror": str(self.config.mirror).lower(),
+            "mask_text": self.config.mask_text or "none",
             **{name: version(package) for name, package in packages.items()},
         }
 
     def score(self, images: Sequence[bytes | memoryview], captions: Sequence[str]) -> pa.Table:
-        """One row per pair, in order: score (float32 cosine, 5 decimals), image_hash (16 hex digits), error.
+        """One row per pair, in order: score (float32 cosine, 5 decimals), a fingerprint, error.
 
-        Where an image does not decode, score and image_hash are null and error says why; else error is null.
+        The fingerprint is three columns: image_hash, mirror_hash, pixels_sha256 (see `filters.images.fingerprint`).
+
+        With `nsfw` in the configuration there is a fourth column, nsfw_score (float32, probability). With `mirror`, the
+        score is the mean of two cosines, so that thresholds keep their meaning; with `mask_text`, text is hidden before.
+
+        Where an image does not decode, its values are null and error says why; else error is null.
         Raises ValueError where `images` and `captions` differ in length.
         """
         if len(images) != len(captions):
             raise ValueError(f"{len(images)} images but {len(captions)} captions")
         with self._decoding(images) as batches:  # the first images decode while the captions are embedded
             texts = self.embed_text(captions)
-            embeddings, decoded = self._embed_batches(batches)
-        scores = _cosines(embeddings, texts)
+            views, decoded = self._embed_batches(batches, self.config.mirror)
+        scores = cosines(views, texts)
         errors = [one.error or (None if np.isfinite(score) else "score is not finite")
                   for one, score in zip(decoded, scores, strict=True)]  # fmt: skip
         columns = [
             pa.array(scores, pa.float32(), mask=~np.isfinite(scores)),
-            pa.array([one.image_hash for one in decoded], pa.string()),
+            *(pa.array([getattr(one.fingerprint, name, None) for one in decoded], pa.string()) for name in FINGERPRINT),
             pa.array(errors, pa.string()),
         ]
-        return pa.Table.from_arrays(columns, schema=SCORES)
+        table = pa.Table.from_arrays(columns, schema=SCORES)
+        if self.config.nsfw:
+            table = table.append_column("nsfw_score", pa.array([one.nsfw_score for one in decoded], pa.float32()))
+        return table
 
     def embed_text(self, captions: Sequence[str]) -> np.ndarray:
         """float32 (n, dim), not normalised. Captions run in order of their length, so that little is padding."""
@@ -103,30 +121,40 @@ class Scorer:
         return embeddings
 
     def embed_images(self, images: Sequence[bytes | memoryview]) -> np.ndarray:
-        """float32 (n, dim), not normalised; a row of NaN where an image does not decode."""
+        """float32 (n, dim), not normalised; a row of NaN where an image does not decode. As it is, never mirrored."""
         with self._decoding(images) as batches:
-            return self._embed_batches(batches)[0]
+            return self._embed_batches(batches, mirror=False)[0][0]
+
+    def embed_views(self, images: Sequence[bytes | memoryview]) -> list[np.ndarray]:
+        """What `score` compares with captions, by `cosines`: `embed_images`, and with `mirror` that of mirrored images."""
+        with self._decoding(images) as batches:
+            return self._embed_batches(batches, self.config.mirror)[0]
 
     @contextmanager
     def _decoding(self, images: Sequence[bytes | memoryview]) -> Iterator[Iterator[list[Decoded]]]:
         # A pool per call: threads do not survive a fork, and starting them takes less than decoding one image.
         pool = ThreadPoolExecutor(min(torch.get_num_threads(), MAX_THREADS), "decode")
         try:
-            yield decode_ahead(pool, self.image.preprocessor.decode, images, self.config.batch_size)
+            yield decode_ahead(pool, self._decode, images, self.config.batch_size)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _embed_batches(self, batches: Iterable[list[Decoded]]) -> tuple[np.ndarray, list[Decoded]]:
-        outputs, decoded = [], []
+    def _embed_batches(self, batches: Iterable[list[Decoded]], mirror: bool) -> tuple[list[np.ndarray], list[Decoded]]:
+        """One (n, dim) array of the images, and with `mirror` one of the mirrored images."""
+        outputs: list[list[torch.Tensor]] = [[], []] if mirror else [[]]
+        decoded: list[Decoded] = []
         for batch in batches:
             pixels = [one.pixels for one in batch if one.pixels is not None]
             if pixels:
+                stacked = torch.from_numpy(np.stack(pixels))
                 with self._turn, torch.inference_mode():
-                    outputs.append(self.image.encode(torch.from_numpy(np.stack(pixels))))
-            decoded += [Decoded(None, one.image_hash, one.error) for one in batch]  # lets go of the pixels
-        embeddings = np.full((len(decoded), self.image.dim), np.nan, dtype=np.float32)
-        embeddings[[one.error is None for one in decoded]] = _to_numpy(outputs, self.image.dim)
-        return embeddings, decoded
+                    for view, output in enumerate(outputs):
+                        output.append(self.image.encode(stacked.flip(2) if view else stacked))
+            decoded += [replace(one, pixels=None) for one in batch]  # lets go of the pixels
+        views = [np.full((len(decoded), self.image.dim), np.nan, dtype=np.float32) for _ in outputs]
+        for embeddings, output in zip(views, outputs, strict=True):
+            embeddings[[one.error is None for one in decoded]] = _to_numpy(output, self.image.dim)
+        return views, decoded
 
 
 def _to_numpy(outputs: Sequence[torch.Tensor], dim: int) -> np.ndarray:
@@ -134,9 +162,30 @@ def _to_numpy(outputs: Sequence[torch.Tensor], dim: int) -> np.ndarray:
     return torch.cat(list(outputs)).cpu().numpy() if outputs else np.empty((0, dim), dtype=np.float32)
 
 
-def _cosines(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """float64 (n,): cosine of the rows, rounded; NaN where a row holds NaN or has no length."""
-    left, right = images.astype(np.float64), texts.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lengths = np.sqrt((left * left).sum(1) * (right * right).sum(1))
-        return np.round((left * right).sum(1) / lengths, DECIMALS)
+def _looks(config: Score) -> Looks:
+    """The optional models that look at images; each is loaded only where it is asked for."""
+    hide = nsfw = None
+    if config.mask_text:
+        from filters.scoring.text import TextHider
+
+        hide = TextHider(config.mask_text)
+    if config.nsfw:
+        from filters.scoring.nsfw import NsfwClassifier
+
+        nsfw = NsfwClassifier()
+    return Looks(hide, nsfw)
+
+
+def cosines(views: Sequence[np.ndarray], texts: np.ndarray) -> np.ndarray:
+    """float64 (n,): cosine of the rows, the mean over `views`, rounded; NaN where a row holds NaN or has no length.
+
+    Args:
+        views: one or more arrays of image embeddings, (n, dim) each.
+        texts: embeddings of captions, (n, dim).
+    """
+    right = texts.astype(np.float64)
+    total = np.zeros(len(right))
+    for left in (view.astype(np.float64) for view in views):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total += (left * right).sum(1) / np.sqrt((left * left).sum(1) * (right * right).sum(1))
+    return np.round(total / len(views), DECIMALS)

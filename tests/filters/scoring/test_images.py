@@ -84,7 +84,7 @@ BAD = [
 def test_bad_bytes_have_a_reason(data: bytes, reason: str) -> None:
     preprocessor = Preprocessor(vars(PreprocessCfg()))
     decoded = preprocessor.decode(data)
-    assert decoded.pixels is None and decoded.image_hash is None
+    assert decoded.pixels is None and decoded.fingerprint is None
     assert decoded.error is not None and reason in decoded.error
     assert decoded.error == preprocessor.decode(bytes(bytearray(data))).error  # no addresses: stable between runs
 

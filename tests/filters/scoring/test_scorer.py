@@ -118,10 +118,11 @@ def test_score_is_the_cosine(scorer: Scorer) -> None:
     table = scorer.score(IMAGES, CAPTIONS)
     images, texts = scorer.embed_images(IMAGES), scorer.embed_text(CAPTIONS)
     expected = (images * texts).sum(1) / np.linalg.norm(images, axis=1) / np.linalg.norm(texts, axis=1)
-    assert table.schema.names == ["score", "image_hash", "error"] and table.schema.field("score").type == pa.float32()
+    assert table.schema.names == ["score", "image_hash", "mirror_hash", "pixels_sha256", "error"]
+    assert table.schema.field("score").type == pa.float32()
     assert np.abs(table["score"].to_numpy() - expected).max() < 1.1e-5
     assert table["error"].null_count == len(IMAGES)
-    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in table["image_hash"].to_pylist())
+    assert all(re.fullmatch("[0-9a-f]{72}", digest) for digest in table["image_hash"].to_pylist())
 
 
 def test_a_broken_image_leaves_the_others_untouched(scorer: Scorer) -> None:
