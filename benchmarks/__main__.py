@@ -14,6 +14,9 @@ QUICK = (
     ["benchmarks.loss"],
     ["benchmarks.loader"],
     ["benchmarks.training"],
+    ["benchmarks.waiting"],
+    ["benchmarks.translation"],
+    ["benchmarks.image_duplicates", "search", "--millions", "1"],
 )
 FULL = (["benchmarks.metadata", "--memory", "1", "5", "20"], *QUICK[1:])
 

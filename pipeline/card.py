@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from pipeline.counts import Balance, balances
-from pipeline.recipe import SourceBase
 from pipeline.runfolder import FOLDERS, Run, recorded_versions, write_atomically
+from pipeline.sources.config import SourceBase
 
 
 def write(run: Run) -> None:
@@ -48,7 +48,7 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
         "size_categories": [_size_category(pairs)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.tar"}]}],
     }
-    rows = [_source_row(balance, sources[balance.source]) for balance in balances(run)]
+    rows = [_source_row(balance, sources[balance.source], pairs) for balance in balances(run)]
     size = run.recipe.download.image_size
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
@@ -66,7 +66,7 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
     )
 
 
-def _source_row(balance: Balance, source: SourceBase) -> str:
+def _source_row(balance: Balance, source: SourceBase, published: int) -> str:
     threshold = "none" if source.min_score is None else f"{source.min_score:g}"
     counts = (
         balance.read,
@@ -76,7 +76,8 @@ def _source_row(balance: Balance, source: SourceBase) -> str:
         balance.published,
     )
     numbers = " | ".join(f"{count:,}" for count in counts)
-    return f"| {balance.source} | {numbers} | {threshold} | {source.license} | {source.homepage or '–'} |"
+    share = f"{balance.published / max(1, published):.1%}"
+    return f"| {balance.source} | {numbers} | {share} | {threshold} | {source.license} | {source.homepage or '–'} |"
 
 
 def _size_category(pairs: int) -> str:
@@ -95,8 +96,8 @@ CARD = """---
 2.2). Images are RGB JPEG, {size} pixels ({resize}). Similarity scores come from `{model}`; the model and its revision
 stand beside every score. Recipe digest `{digest}`.
 
-| source | rows read | rejected by rules | not fetched | score too low | published | lowest score kept | licence | described at |
-|---|---|---|---|---|---|---|---|---|
+| source | rows read | rejected by rules | not fetched | not selected | published | share | lowest score | licence | described at |
+|---|---|---|---|---|---|---|---|---|---|
 {sources}
 
 The licence of an image is its author's; this data set holds copies made for research from public addresses, listed in the

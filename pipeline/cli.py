@@ -54,7 +54,7 @@ def curate(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Runs all five stages: plan, download, score, select, publish.
+    """Runs all stages: translate (where a source has a model for it), plan, download, score, select, publish.
 
     Run it again to continue after an interruption. What follows [bold]--[/] goes to Beam:
 
@@ -83,6 +83,7 @@ def _stage_command(stage: str, what: str) -> None:
 
 
 for _stage, _what in {
+    "translate": "Before stage 1: translates the English captions of sources with a translation.model.",
     "plan": "Stage 1: reads metadata, applies the rules, cuts what is left into shards.",
     "download": "Stage 2: fetches and resizes the images of every planned shard.",
     "score": "Stage 3: scores every downloaded pair with Multilingual-CLIP.",
@@ -116,6 +117,44 @@ def verify(run: Annotated[Path, typer.Argument(help="The run's folder.")], as_js
     else:
         report.print(Console())
     raise typer.Exit(EXIT_FAILED if report.problems else 0)
+
+
+@app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    keep: Annotated[float, typer.Option(help="Find the threshold that keeps this share.", min=0, max=1)] = 0.8,
+    precision: Annotated[float, typer.Option(help="Find the threshold that is this precise.", min=0, max=1)] = 0.95,
+    mismatched: Annotated[
+        float | None,
+        typer.Option(help="Share of pairs with another image's caption; by default estimated.", min=0, max=1),
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Images scored again, per source.", min=2)] = 2000,
+    seed: Annotated[int, typer.Option(help="Chooses and shuffles the sample.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; by default RUN/calibration.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Shows what thresholds mean for a run's scorer: scores of its pairs beside those of shuffled pairs.
+
+    Writes calibration.png, .json and .parquet.
+    """
+    from pipeline.quiet import quiet_libraries
+
+    quiet_libraries()
+    from pipeline import calibrate_report as report
+    from pipeline.calibrate import calibrate as work
+    from pipeline.calibrate_plot import plot
+
+    found_run = _or_exit(lambda: _read_run(run))
+    found = _or_exit(lambda: work(found_run, source, sample, mismatched, seed))
+    folder = out or run / "calibration"
+    report.write(found_run, found, folder, keep, precision)
+    plot(found, folder / "calibration.png", keep, precision)
+    if as_json:
+        print(json.dumps(report.as_json(found_run, found, keep, precision), ensure_ascii=False))
+    else:
+        report.print_tables(found, keep, precision, Console())
+        Console(stderr=True).print(f"[green]done[/] {folder}/calibration.png", highlight=False)
 
 
 @recipe_app.command("show")

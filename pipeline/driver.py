@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from pipeline import test_images
 from pipeline.counts import step_counts
 from pipeline.engine import run_items
 from pipeline.plan.layout import make_layout, read_layout
@@ -31,8 +32,9 @@ def run_stages(run: Run, stages: Sequence[str], workers: int, beam_options: Sequ
         StepFailed, TooMuchFailed: see there.
     """
     with _only_driver(run):
-        if "plan" in stages:
+        if {"translate", "plan"}.intersection(stages):
             make_layout(run)
+            test_images.check(run)
         for stage in stages:
             for step in STEPS_OF_STAGE[stage]:
                 _check_input(run, step)
@@ -41,7 +43,7 @@ def run_stages(run: Run, stages: Sequence[str], workers: int, beam_options: Sequ
 
 def _needed(step: Step) -> tuple[Step, ...]:
     order = list(STEPS)
-    return () if step == "read" else (order[order.index(step) - 1],)
+    return tuple(order[: order.index(step)][-1:])
 
 
 def _check_input(run: Run, step: Step) -> None:
@@ -57,6 +59,8 @@ def _check_input(run: Run, step: Step) -> None:
 
 
 def _run_step(run: Run, step: StepCode, workers: int, beam_options: Sequence[str], watch: Watch) -> None:
+    if not step.applies(run):
+        return
     watch(step, run, step.expected(run))
     items = step.pending(run)
     if items:

@@ -8,70 +8,33 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import ValidationError, model_validator
 
 from filters.base import Config, value
 from filters.duplicates import Duplicates
-from filters.rules import Rules
+from filters.images.config import Images
 from filters.scoring.config import Score
 from pipeline.download.config import Download
+from pipeline.sources.config import SOURCE_KINDS, Source
 
 SPEED_ONLY = {"download": {"threads", "shard_deadline"}, "score": {"device"}}  # may change in the middle of a run
-STAGES = ("plan", "download", "score", "select", "publish")
+STAGES = ("translate", "plan", "download", "score", "select", "publish")  # the first only where a source has a model
+SELECTING = (
+    "min_score",
+    "max_nsfw",
+    "max_pairs",
+    "cap_keeps",
+)  # of a source: decided on scores, after everything costly
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message names file, place, value and what is allowed."""
-
-
-class SourceBase(Config):
-    """What every source has, whatever its format."""
-
-    kind: str
-    files: tuple[str, ...] = value(..., "metadata files: paths or globs, local or any fsspec url (https, s3, gs, hf)")
-    rules: Rules = value(Rules(), "which pairs of this source are kept; null switches a rule off")
-    min_score: float | None = value(
-        0.26, "pairs scored lower are dropped; null keeps all (paper, section 2.2)", "cosine similarity", ge=-1, le=1
-    )
-    removal_lists: tuple[str, ...] = value(
-        (), "files of links that must not be used: one url a line, or Parquet/CSV with a url column"
-    )
-    license: str = value("unknown", "licence of the metadata, for the data card")
-    homepage: str = value("", "where the source is described, for the data card")
-
-
-class LaionSource(SourceBase):
-    """LAION-5B's multilingual part: laion2B-multi raw, joined, or Re-LAION (Parquet)."""
-
-    kind: Literal["laion"]
-    languages: tuple[str, ...] = value(("zh",), "LANGUAGE values that are in scope; other rows are only counted")
-    swapped_size: bool | None = value(
-        None, "WIDTH holds the height and the other way round; null: yes for raw files, which lack `punsafe`"
-    )
-
-
-class WukongSource(SourceBase):
-    """Wukong's wukong_100m_{0..255}.csv with the columns url and caption."""
-
-    kind: Literal["wukong"]
-
-
-class TableSource(SourceBase):
-    """Any Parquet, CSV or JSONL file with a column mapping (DanQing, Zero, TaiSu, your own crawl)."""
-
-    kind: Literal["table"]
-    format: Literal["parquet", "csv", "jsonl"] | None = value(None, "null: by the file name")
-    columns: dict[str, str] = value(
-        {"url": "url", "caption": "caption"}, "pair column → column of the file; `url` and `caption` are needed"
-    )
-
-
-Source = Annotated[LaionSource | WukongSource | TableSource, Field(discriminator="kind")]
 
 
 class Plan(Config):
@@ -111,8 +74,16 @@ class Recipe(Config):
     plan: Plan = value(Plan(), "reading and cutting of metadata")
     download: Download = value(Download(), "fetching and resizing of images")
     score: Score = value(Score(), "the image-text model")
+    images: Images = value(Images(), "duplicates by image, and images of test sets")
     publish: Publish = value(Publish(), "the published shards")
     limits: Limits = value(Limits(), "when to stop")
+
+    @model_validator(mode="after")
+    def _nsfw_scores_are_there(self) -> Recipe:
+        asking = [name for name, source in self.sources.items() if source.max_nsfw is not None]
+        if asking and not self.score.nsfw:
+            raise ValueError(f"sources.{asking[0]}.max_nsfw needs score.nsfw: true; found false")
+        return self
 
     def canonical(self) -> dict[str, Any]:
         """All values, defaults included, as plain JSON types."""
@@ -122,21 +93,29 @@ class Recipe(Config):
         """The part of the recipe that decides what `stage` itself does (not what the stages before it do)."""
         everything = self.canonical()
         sources = everything["sources"]
-        select = {name: source["min_score"] for name, source in sources.items()}
+        select = {name: {key: source[key] for key in SELECTING} for name, source in sources.items()}
         card = {name: {key: source[key] for key in ("license", "homepage")} for name, source in sources.items()}
-        plan = {name: _without(source, {"min_score", "license", "homepage"}) for name, source in sources.items()}
+        plan = {name: _planned(source) for name, source in sources.items()}
+        download = _without(everything["download"], SPEED_ONLY["download"])
         return {
+            "translate": _translated(everything),
             "plan": {"sources": plan, "duplicates": everything["duplicates"], "plan": everything["plan"]},
-            "download": {"download": _without(everything["download"], SPEED_ONLY["download"])},
+            "download": {"download": download},
             "score": {"score": _without(everything["score"], SPEED_ONLY["score"])},
-            "select": {"min_score": select},
+            "test_images": {"test_sets": everything["images"]["test_sets"], "download": download},
+            "select": {"by_source": select, "images": everything["images"]},
             "publish": {"publish": everything["publish"], "name": everything["name"], "card": card},
         }[stage]
 
     def digest(self, stage: str) -> str:
-        """16 hex digits that change when this stage's output would: it covers all stages up to `stage`."""
-        parts = [self.stage_inputs(name) for name in STAGES[: STAGES.index(stage) + 1]]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        """16 hex digits that change when this stage's output would: it covers all stages up to `stage`.
+
+        Fingerprints of test images ("test_images") depend on no stage.
+        """
+        if stage == "test_images":
+            return _digest([self.stage_inputs(stage)])
+        parts = [inputs for name in STAGES[: STAGES.index(stage) + 1] if (inputs := self.stage_inputs(name))]
+        return _digest(parts)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -166,6 +145,30 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML; loading it gives an equal recipe."""
     return yaml.safe_dump(recipe.canonical(), allow_unicode=True, sort_keys=False, width=120)
+
+
+def _translated(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the texts that are translated, and how; empty where no source has a model."""
+    other = {"rules", "removal_lists", "test_sets", "images"}
+    sources = {name: _without(_planned(source), other) for name, source in recipe["sources"].items()}
+    models = [source["translation"] for source in sources.values() if (source.get("translation") or {}).get("model")]
+    if not models:
+        return {}
+    for model in models:
+        del model["files"]  # what they lack is not known when the model runs: it translates every text
+    return {"sources": sources, "split_rows": recipe["plan"]["split_rows"]}  # all sources: they number the splits
+
+
+def _planned(source: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the plan of a source: not its threshold, nor what only the card shows, nor where a model runs."""
+    decides = _without(source, {*SELECTING, "license", "homepage"})
+    if decides.get("translation"):
+        decides["translation"] = _without(decides["translation"], {"device"})
+    return decides
+
+
+def _digest(parts: Sequence[Mapping[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
@@ -218,12 +221,13 @@ def _short_found(found: Any) -> str:
 
 def _known_names(place: Sequence[Any]) -> list[str]:
     model: Any = Recipe
-    kinds: dict[str, Any] = {"laion": LaionSource, "wukong": WukongSource, "table": TableSource}
     steps = list(place)
     if steps[:1] == ["sources"] and len(steps) > 2:
-        model, steps = kinds[str(steps[2])], steps[3:]
-    for step in steps:
-        model = _model_in(model.model_fields[step].annotation)
+        model, steps = SOURCE_KINDS[str(steps[2])], steps[3:]
+    while steps:
+        annotation = model.model_fields[steps[0]].annotation
+        steps = steps[2 if typing.get_origin(annotation) is dict else 1 :]  # the name in a mapping is the user's own
+        model = _model_in(annotation)
     return list(model.model_fields)
 
 

@@ -25,17 +25,22 @@ import yaml
 from filters.base import differences
 from pipeline.recipe import STAGES, Recipe, dump_recipe
 
-Step = Literal["read", "judge", "plan", "download", "score", "select", "publish"]
+Step = Literal["translate", "read", "judge", "plan", "download", "score", "test_images", "compare", "select", "publish"]
 FOLDERS: dict[Step, str] = {
+    "translate": "translate",  # English captions → Chinese, where a source has a model for it
     "read": "read",  # plan, part 1: metadata files → pairs, with what each row-wise rule said
     "judge": "judge",  # plan, part 2: pairs with an equal caption together → duplicates, frequencies, ledger
     "plan": "plan",  # plan, part 3: kept pairs in key order, cut into shards
     "download": "raw",
     "score": "scores",
+    "test_images": "test_images",  # select, part 1: fingerprints of each test set, once
+    "compare": "compare",  # select, part 2: what only all pairs together can tell
     "select": "select",
     "publish": "dataset",
 }
-RECIPE_STAGE: dict[Step, str] = {step: "plan" if step in ("read", "judge") else step for step in FOLDERS}
+STAGE_OF_PARTS: dict[Step, str] = {"read": "plan", "judge": "plan", "compare": "select"}
+RECIPE_STAGE: dict[Step, str] = {step: STAGE_OF_PARTS.get(step, step) for step in FOLDERS}
+CHEAP_STEPS: tuple[Step, ...] = ("test_images", "compare", "select", "publish")  # done again when the recipe changes
 RECORDED_VERSIONS = ("zhclip", "apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
 
 
@@ -78,7 +83,7 @@ class Run:
     @cached_property
     def digests(self) -> dict[str, str]:
         """Recipe digest per stage."""
-        return {stage: self.recipe.digest(stage) for stage in STAGES}
+        return {stage: self.recipe.digest(stage) for stage in (*STAGES, "test_images")}
 
     def digest(self, step: Step) -> str:
         """The digest that a manifest of `step` must carry to count."""
@@ -204,15 +209,15 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
         )
     if lines:
         write_atomically(path, _recipe_file(recipe))
-    for step in ("select", "publish"):
+    for step in CHEAP_STEPS:
         run.discard(step, keep_digest=run.digest(step))
     return run, lines
 
 
 def _holds_costly_work(run: Run, changed: str) -> bool:
     """Whether a run has shards of the changed stage, or a later one up to score, that took long to make."""
-    affected = [step for step in FOLDERS if changed in STAGES[: STAGES.index(RECIPE_STAGE[step]) + 1]]
-    return any(run.done(step) for step in affected if step not in ("select", "publish"))
+    costly = [step for step in FOLDERS if step not in CHEAP_STEPS]
+    return any(run.done(step) for step in costly if changed in STAGES[: STAGES.index(RECIPE_STAGE[step]) + 1])
 
 
 def read_run(folder: str | Path) -> Run:
@@ -255,7 +260,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _recipe_file(recipe: Recipe) -> str:
-    digests = "".join(f"#   {stage}: {recipe.digest(stage)}\n" for stage in STAGES)
+    digests = "".join(f"#   {stage}: {recipe.digest(stage)}\n" for stage in STAGES if recipe.stage_inputs(stage))
     return f"# The recipe as this run uses it, every default written out. Digests per stage:\n{digests}{dump_recipe(recipe)}"
 
 

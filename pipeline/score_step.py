@@ -26,9 +26,7 @@ def work(run: Run, item: Item) -> None:
     found = scorer.score(images, pairs["caption"].to_pylist())
     broken = pc.is_null(found["score"])
     lost = pairs.filter(broken)
-    scores = pa.table({"key": pairs["key"], "score": found["score"], "image_hash": found["image_hash"]}).filter(
-        pc.invert(broken)
-    )
+    scores = found.drop_columns(["error"]).add_column(0, "key", pairs["key"]).filter(pc.invert(broken))
     for column in MODEL_COLUMNS:
         scores = scores.append_column(
             column, pa.repeat(pa.scalar(scorer.identity[column], pa.string()), scores.num_rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline import download_step, publish, score_step, select
+from pipeline import compare, download_step, publish, score_step, select, test_images, translate_step
 from pipeline.plan import cut, judge, read
 from pipeline.runfolder import Item, Run, Step
 
@@ -20,6 +20,7 @@ class StepCode:
     work: Callable[[Run, Item], None]  # does one item and commits it; nothing where another attempt was first
     custom_pending: Callable[[Run], list[Item]] | None = None
     finish: Callable[[Run], None] | None = None
+    applies: Callable[[Run], bool] = lambda run: True  # noqa: ARG005  whether a run has this step at all
 
     def pending(self, run: Run) -> list[Item]:
         """Items whose shards are not all committed."""
@@ -32,21 +33,27 @@ class StepCode:
 STEPS: dict[Step, StepCode] = {
     step.name: step
     for step in (
+        StepCode(
+            "translate", "translate", translate_step.expected, translate_step.work, applies=translate_step.applies
+        ),
         StepCode("read", "read metadata", read.expected, read.work),
         StepCode("judge", "judge captions", judge.expected, judge.work),
         StepCode("plan", "cut shards", cut.expected, cut.work, cut.pending, cut.finish),
         StepCode("download", "download", cut.expected, download_step.work),
         StepCode("score", "score", cut.expected, score_step.work),
+        StepCode("test_images", "test images", test_images.expected, test_images.work, applies=test_images.applies),
+        StepCode("compare", "compare images", compare.expected, compare.work, applies=compare.applies),
         StepCode("select", "select", cut.expected, select.work),
         StepCode("publish", "publish", publish.expected, publish.work, publish.pending, finish=publish.finish),
     )
 }
-"""In the order of the run. The stages of the command line: plan is the first three."""
+"""In the order of the run. The stages of the command line: plan is read, judge and plan."""
 
 STEPS_OF_STAGE: dict[str, tuple[Step, ...]] = {
+    "translate": ("translate",),
     "plan": ("read", "judge", "plan"),
     "download": ("download",),
     "score": ("score",),
-    "select": ("select",),
+    "select": ("test_images", "compare", "select"),
     "publish": ("publish",),
 }

@@ -21,7 +21,7 @@ ROWS_WENT = {
     "rejected_by_rules": "rejected by rules",
     "failed_download": "not fetched",
     "failed_score": "not decoded",
-    "rejected_by_score": "score too low",
+    "rejected_by_score": "not selected",
     "published": "published",
     "missing": "missing",
 }
@@ -42,6 +42,8 @@ def steps_done(run: Run) -> list[tuple[str, int, int | None]]:
     found: list[tuple[str, int, int | None]] = []
     known = (run.folder / "layout.json").exists()
     for name, step in STEPS.items():
+        if not step.applies(run):
+            continue
         expected = step.expected(run) if known else None
         found.append((name, len(run.manifests(name)), None if expected is None else len(expected)))
         known = known and expected is not None and not step.pending(run)

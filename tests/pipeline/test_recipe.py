@@ -43,6 +43,42 @@ def test_every_value_is_described() -> None:
     assert [line.strip() for line in undescribed if not line.strip().startswith("kind:")] == []
 
 
+IMAGE_SETS = """
+sources:
+  coco:
+    kind: coco
+    files: [captions_train2014.json]
+    images: train2014.zip
+    translation: {files: [zh.json], model: Helsinki-NLP/opus-mt-en-zh}
+    test_sets:
+      karpathy: {files: [dataset_coco.json]}
+  coco_cn: {kind: coco, captions: coco_cn, files: [imageid.human-written-caption.txt]}
+  vg: {kind: visual_genome, files: [region_descriptions.json], image_data: image_data.json, pairs: regions}
+"""
+
+
+def test_sources_with_images_of_their_own_are_shown_in_full_and_survive_a_round_trip(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, IMAGE_SETS))
+    assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+    shown = annotated(recipe)
+    assert load_recipe(write(tmp_path, shown)) == recipe
+    assert "images: [train2014.zip]" in shown
+    lines = {line.strip().split(" ")[0] for line in shown.splitlines() if "#" in line}
+    assert {"test_sets:", "karpathy:", "splits:", "match:", "translation:", "model:", "pairs:", "max_joined:"} <= lines
+    assert [source.min_score for source in recipe.sources.values()] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "values, longest",
+    [("", 300), ("max_joined: 120", 120), ("rules: {han: null}", 300), ("pairs: regions", 50), ("max_joined: 2", 5)],
+)
+def test_the_length_rule_of_joined_captions_follows_their_bound(tmp_path: Path, values: str, longest: int) -> None:
+    text = f"sources:\n  vg:\n    kind: visual_genome\n    files: [x]\n    image_data: y\n    {values}\n"
+    recipe = load_recipe(write(tmp_path, text))
+    assert recipe.sources["vg"].rules.caption_length.max == longest
+    assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+
+
 MISTAKES = {
     "misspelt key": (
         "  a:\n    kind: wukong\n    files: [x]\n    min_scor: 0.3\n",
@@ -59,8 +95,62 @@ MISTAKES = {
         "recipe.yaml:5",
         "less than or equal to 1; found 26",
     ),
-    "unknown kind": ("  a:\n    kind: wukon\n    files: [x]\n", "recipe.yaml:2", "'laion', 'wukong', 'table'"),
+    "unknown kind": (
+        "  a:\n    kind: wukon\n    files: [x]\n",
+        "recipe.yaml:2",
+        "'laion', 'wukong', 'table', 'coco', 'visual_genome'",
+    ),
     "missing files": ("  a:\n    kind: wukong\n", "recipe.yaml:2", "sources.a.files: field required"),
+    "misspelt value of a new kind": (
+        "  a:\n    kind: coco\n    files: [x]\n    imges: there\n",
+        "recipe.yaml:5",
+        "did you mean `images`?",
+    ),
+    "misspelt value of a named list": (
+        "  a:\n    kind: coco\n    files: [x]\n    test_sets:\n      karpathy:\n        file: [y]\n",
+        "recipe.yaml:7",
+        "did you mean `files`?",
+    ),
+    "a list's name that is no reason code": (
+        "  a:\n    kind: coco\n    files: [x]\n    test_sets: {COCO-CN: {files: [y]}}\n",
+        "recipe.yaml:5",
+        "COCO-CN",
+    ),
+    "restval": (
+        "  a:\n    kind: coco\n    files: [x]\n    test_sets: {k: {files: [y], splits: [restval]}}\n",
+        "recipe.yaml:5",
+        "'train', 'val' or 'test'; found 'restval'",
+    ),
+    "misspelt translation": (
+        "  a:\n    kind: visual_genome\n    files: [x]\n    image_data: y\n    translation: {modl: z}\n",
+        "recipe.yaml:6",
+        "did you mean `model`?",
+    ),
+    "joined captions that the rules reject": (
+        "  a:\n    kind: visual_genome\n    files: [x]\n    image_data: y\n    rules: {caption_length: {max: 50}}\n",
+        "recipe.yaml:2",
+        "max_joined (300) must not exceed rules.caption_length.max (50)",
+    ),
+    "missing image data": (
+        "  a:\n    kind: visual_genome\n    files: [x]\n",
+        "recipe.yaml:2",
+        "image_data: field required",
+    ),
+    "a translation of Chinese": (
+        "  a:\n    kind: coco\n    files: [x]\n    captions: coco_cn\n    translation: {model: m}\n",
+        "recipe.yaml:2",
+        "it takes no `translation`",
+    ),
+    "a translation of a table without English": (
+        "  a:\n    kind: table\n    files: [x]\n    translation: {model: m}\n",
+        "recipe.yaml:2",
+        "a translation needs the column `english`",
+    ),
+    "misspelt column": (
+        "  a:\n    kind: table\n    files: [x]\n    columns: {url: u, captoin: c}\n",
+        "recipe.yaml:5",
+        "a pair has no column `captoin`; did you mean `caption`?",
+    ),
     "wrong type": (
         "  a:\n    kind: wukong\n    files: [x]\n    rules: {caption_length: {min: five}}\n",
         "recipe.yaml:5",
