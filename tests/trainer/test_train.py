@@ -157,11 +157,14 @@ def test_sigterm_writes_a_checkpoint_and_ends_cleanly(data: Path, tmp_path: Path
 
 
 def test_two_processes_give_the_losses_and_weights_of_one(data: Path, tmp_path: Path) -> None:
-    no_batchnorm = {"model.text.dropout": "0.0", "stages": json.dumps(json.loads(SMALL["stages"])[:1])}
+    """Both stages, with a ViT: statistics of BatchNorm are those of a rank's own pairs, here as in the reference."""
+    vit = {"kind": "vit", "image_size": 64, "patch_size": 16, "width": 32, "layers": 2, "heads": 2}
+    alike = {"model.text.dropout": "0.0", "model.vision": json.dumps(vit)}
     for processes in (1, 2):
-        done = train(data, tmp_path / str(processes), processes, **no_batchnorm)
+        done = train(data, tmp_path / str(processes), processes, **alike)
         assert done.returncode == 0, done.stderr
     one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert len(one) == STEPS == 20
     assert two == pytest.approx(one, abs=1e-5)
     for name, tensor in weights(tmp_path / "1").items():
         assert torch.allclose(weights(tmp_path / "2")[name].float(), tensor.float(), atol=1e-4), name
