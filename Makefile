@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo test lint format bench flink soak clean
+.PHONY: demo merge test lint format bench flink soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -14,11 +14,15 @@ $(VENV)/.installed: setup.py
 	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), "zhclip needs Python 3.11 or 3.12; name it with make PYTHON=..."'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' # for tests; it pins an old lmdb
+	@# For tests, without what they ask for: an old lmdb, and a second OpenCV over the headless one.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' 'rapidocr-onnxruntime==1.4.4'
 	@touch $@
 
 demo: $(VENV)/.installed ## curate a small world of drawings, offline, and train on it
 	$(BIN)/python -m demo --run $(RUN)
+
+merge: $(VENV)/.installed ## four sources at once: translations, image duplicates, test images taken out
+	$(BIN)/python -m demo.merge
 
 test: $(VENV)/.installed ## all tests
 	$(BIN)/python -m pytest -q
