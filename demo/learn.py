@@ -51,7 +51,7 @@ class Learning:
         self._train("scratch", "tiny", self.curated, *self._judged("unseen", "seen"))
         console.rule("[bold]4. Was curation worth it? Stage 1 on curated and on uncurated pairs")
         data = ["--data", f"curated={self.curated}", "--data", f"uncurated={self.uncurated}"]
-        given = [*data, *self._judged("unseen"), *self._start(), "--seeds", str(self.seeds), *self.options]
+        given = [*data, *self._judged("unseen", "seen"), *self._start(), "--seeds", str(self.seeds), *self.options]
         zhclip("ablate", RECIPES / "ablation.yaml", "--out", self.out / "ablation", *given)
         console.rule("[bold]What was learnt")
         console.print(recall_table(self.out, self.corpora))
@@ -82,13 +82,14 @@ def zhclip(*arguments: Any) -> None:
 def recall_table(out: Path, corpora: Corpora) -> Table:
     """Recall before, between and after the stages, and from scratch; image to text R@1 and R@10, and the mean of all six."""
     rows = {"before stage 1": (CHINESE, "stage-1", 0), "after stage 1": (CHINESE, "stage-1", -1)}
-    rows |= {"after stage 2": (CHINESE, "stage-2", -1), "from scratch, as many pairs": ("scratch", "from-scratch", -1)}
-    table = Table(title="Zero-shot retrieval in a style that no training has seen, percent")
-    table.add_column("")
+    rows |= {"after stage 2": (CHINESE, "stage-2", -1), "from scratch": ("scratch", "from-scratch", -1)}
+    table = Table(
+        title="Zero-shot retrieval in a style that no training has seen: image → text, and mean recall; percent"
+    )
+    table.add_column("", no_wrap=True)
     for name in ("unseen", "seen"):
-        table.add_column(f"{name} concepts\nimage → text R@1", justify="right")
-        table.add_column("\nR@10", justify="right")
-        table.add_column("\nmean recall", justify="right")
+        for heading in (f"{name}\nR@1", "concepts\nR@10", "\nmean"):
+            table.add_column(heading, justify="right")
     table.add_row("chance", *(cell for name in ("unseen", "seen") for cell in _chance(getattr(corpora, name))))
     for title, place in rows.items():
         found = evaluations(out / place[0], place[1])

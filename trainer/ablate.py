@@ -53,9 +53,9 @@ class Spread:
         """Standard deviation over seeds (n - 1)."""
         return statistics.stdev(self.values)
 
-    def beats(self, other: Spread) -> bool:
-        """Whether the worst seed here is better than the best one there."""
-        return min(self.values) > max(other.values)
+    def ahead_of(self, other: Spread) -> Spread:
+        """The differences seed by seed: with one seed, both began from the same weights."""
+        return Spread(tuple(mine - theirs for mine, theirs in zip(self.values, other.values, strict=True)))
 
 
 def ablate(
@@ -114,12 +114,17 @@ def spreads(results: Sequence[Result], figure: str = "mean_recall") -> dict[str,
 
 
 def verdict(spread: Mapping[str, Spread]) -> str:
-    """One sentence on one evaluation set: which data set is best, by how much, and whether the seeds agree."""
+    """One sentence on one evaluation set: which data set is best, by how much, and whether that is more than chance.
+
+    A data set wins where every seed of it is ahead of the same seed of the next one, by more on average than the
+    standard deviation of these differences.
+    """
     best, second = sorted(spread, key=lambda name: -spread[name].mean)[:2]
-    ahead = spread[best].mean - spread[second].mean
-    if spread[best].beats(spread[second]):
-        return f"{best} wins by {ahead:.1f} points of mean recall: each of its seeds is above all seeds of {second}"
-    return f"no clear winner: {best} is {ahead:.1f} points of mean recall ahead, but the seeds of {second} overlap"
+    ahead = spread[best].ahead_of(spread[second])
+    by = f"{ahead.mean:.1f} ± {ahead.deviation:.1f} points of mean recall ahead of {second}, seed by seed"
+    if min(ahead.values) > 0 and ahead.mean > ahead.deviation:
+        return f"{best} wins: {by}, and on every seed"
+    return f"no clear winner: {best} is {by}"
 
 
 def _check(recipe: TrainRecipe, data: Mapping[str, str], seeds: Sequence[int]) -> None:

@@ -93,7 +93,9 @@ def test_nothing_to_compare_on(tmp_path: Path) -> None:
 
 
 def test_verdict_says_whether_seeds_agree() -> None:
-    clear = {"curated": Spread((17.0, 18.0)), "uncurated": Spread((12.0, 13.0))}
-    assert verdict(clear).startswith("curated wins by 5.0 points")
-    overlapping = {"curated": Spread((12.0, 18.0)), "uncurated": Spread((12.5, 13.0))}
-    assert verdict(overlapping).startswith("no clear winner: curated is 2.2 points")
+    clear = {"curated": Spread((13.0, 18.0)), "uncurated": Spread((12.0, 16.0))}
+    assert verdict(clear).startswith("curated wins: 1.5 ± 0.7 points of mean recall ahead of uncurated")
+    once_behind = {"uncurated": Spread((12.5, 13.0)), "curated": Spread((12.0, 18.0))}
+    assert verdict(once_behind).startswith("no clear winner: curated is 2.2 ± 3.9 points")
+    by_chance = {"curated": Spread((13.0, 15.0, 20.0)), "uncurated": Spread((12.9, 14.9, 12.0))}
+    assert verdict(by_chance).startswith("no clear winner: curated is 2.7 ± 4.6 points")
