@@ -26,9 +26,10 @@ from PIL import Image
 from torch import nn
 from transformers import AutoModel, XLMRobertaConfig, XLMRobertaTokenizer
 
+from filters.devices import pick_device, pick_dtype
 from filters.scoring.config import Score
 from filters.scoring.images import Preprocessor
-from filters.scoring.models import ImageTower, TextTower, pick_device, pick_dtype
+from filters.scoring.models import ImageTower, TextTower
 from filters.scoring.scorer import Scorer
 from filters.scoring.weights import Source
 

@@ -25,7 +25,7 @@ import sentencepiece
 import torch
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, MarianTokenizer
 
-from filters.scoring.models import pick_device, pick_dtype
+from filters.devices import pick_device, pick_dtype
 from filters.scoring.weights import Source
 from filters.translation import Translation
 from filters.translation.marian import Translator, batches_by_length

@@ -10,21 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from filters.devices import pick_dtype
 from trainer.config import Stage, TrainRecipe
 from trainer.models.clip import ChineseCLIP
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def dtype_of(precision: str, device: torch.device) -> torch.dtype:
-    """The number type of a recipe's `precision`; auto is bfloat16 where the device multiplies matrices in it natively."""
-    if precision != "auto":
-        return DTYPES[precision]
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-    return torch.bfloat16 if native else torch.float32
 
 
 class StageModel(nn.Module):
@@ -39,7 +27,7 @@ class StageModel(nn.Module):
         super().__init__()
         self.model = model
         self.frozen = frozenset(stage.freeze)
-        self.dtype, self.device = dtype_of(recipe.precision, device), device
+        self.dtype, self.device = pick_dtype(recipe.precision, device), device
         model.set_gradient_checkpointing(stage.gradient_checkpointing)
         model.set_patch_dropout(stage.patch_dropout)
         for name, parameter in model.named_parameters():

@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from filters.devices import pick_device, pick_dtype
 from filters.images.fingerprint import COLUMNS as FINGERPRINT
 from filters.scoring.config import Score
 from filters.scoring.images import Decoded, Looks, decode_ahead
-from filters.scoring.models import ImageTower, TextTower, load_image_tower, load_text_tower, pick_device, pick_dtype
+from filters.scoring.models import ImageTower, TextTower, load_image_tower, load_text_tower
 from filters.scoring.weights import text_source
 
 DECIMALS = 5  # of a score; noise of float32 kernels is near 1e-7, and a threshold is given with two or three digits

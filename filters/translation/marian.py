@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, GenerationConfig, MarianMTModel, MarianTokenizer
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
-from filters.scoring.models import pick_device, pick_dtype
+from filters.devices import pick_device, pick_dtype
 from filters.scoring.weights import HUB_ID, TEXT_WEIGHTS, Source, digest, find_weights
 from filters.translation.config import Translation
 from filters.translation.text import one_line, to_simplified

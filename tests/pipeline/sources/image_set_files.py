@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.sources.config import Source
+from pipeline.sources.readers import Block, Unreadable
+from pipeline.sources.rows import read_rows, splits_of
+
 
 def jpeg(seed: int, size: tuple[int, int] = (80, 60)) -> bytes:
     """A small picture, another one for each seed."""
@@ -91,3 +95,17 @@ def write_image_data(
     ]
     path.write_text(json.dumps(content))
     return path
+
+
+def read_all(name: str, source: Source, split_rows: int = 1000) -> tuple[list[dict[str, Any]], list[Unreadable]]:
+    """Rows of a source called `name`, with their positions, and what cannot be read."""
+    rows, bad = [], []
+    for split in splits_of(name, source, split_rows):
+        for piece in read_rows(split, source):
+            if isinstance(piece, Block):
+                rows += [
+                    {**row, "row": int(at)} for row, at in zip(piece.table.to_pylist(), piece.positions, strict=True)
+                ]
+            else:
+                bad.append(piece)
+    return rows, bad

@@ -6,35 +6,20 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from image_set_files import coco_name, write_coco
+from image_set_files import coco_name, read_all, write_coco
 
 from pipeline.sources.config import CocoSource
 from pipeline.sources.english import english_of
 from pipeline.sources.images import flickr_id
-from pipeline.sources.readers import Block, Unreadable
-from pipeline.sources.rows import read_rows, splits_of
+from pipeline.sources.rows import splits_of
 
 
 def coco(path: Path, **changes: Any) -> CocoSource:
     return CocoSource(kind="coco", files=(str(path),), **changes)
 
 
-def read(source: CocoSource, split_rows: int = 1000) -> tuple[list[dict[str, Any]], list[Unreadable]]:
-    """Rows with their positions, and what cannot be read."""
-    rows, bad = [], []
-    for split in splits_of("coco", source, split_rows):
-        for piece in read_rows(split, source):
-            if isinstance(piece, Block):
-                rows += [
-                    {**row, "row": int(at)} for row, at in zip(piece.table.to_pylist(), piece.positions, strict=True)
-                ]
-            else:
-                bad.append(piece)
-    return rows, bad
-
-
 def test_a_row_is_an_annotation_with_what_is_known_of_its_image(tmp_path: Path) -> None:
-    rows, bad = read(coco(write_coco(tmp_path / "captions_train2014.json", [9, 25])))
+    rows, bad = read_all("coco", coco(write_coco(tmp_path / "captions_train2014.json", [9, 25])))
     assert bad == []
     assert [row["row"] for row in rows] == [0, 1, 2, 3]
     assert rows[1] == {
@@ -58,7 +43,7 @@ def test_splits_hold_every_row_once_and_name_texts_as_the_whole_file_does(tmp_pa
     splits = splits_of("coco", source, split_rows)
     assert sum(split.rows or 0 for split in splits) == 8
     assert len(splits) == -(-8 // split_rows)
-    rows, _ = read(source, split_rows)
+    rows, _ = read_all("coco", source, split_rows)
     assert [row["row"] for row in rows] == list(range(8))
     assert [row["text_names"][0][-2:] for row in rows] == ["#0"] * 4 + ["#1"] * 4
     texts = [
@@ -82,7 +67,7 @@ def test_images_may_stand_behind_the_annotations_and_be_unknown_or_odd(tmp_path:
         "images": [{"id": 7, "file_name": coco_name(7, "val2014")}, "no object"],
     }
     (tmp_path / "c.json").write_text(json.dumps(content))
-    rows, bad = read(coco(tmp_path / "c.json"))
+    rows, bad = read_all("coco", coco(tmp_path / "c.json"))
     assert [(one.first_row, one.rows, one.reason) for one in bad] == [(2, 1, "malformed_row")]
     assert [row["row"] for row in rows] == [0, 1, 3]
     assert [row["texts"] for row in rows] == [["A dog."], [None], [None]]
@@ -95,14 +80,14 @@ def test_images_may_stand_behind_the_annotations_and_be_unknown_or_odd(tmp_path:
 
 
 def test_local_images_have_a_url_without_a_path_of_the_machine(tmp_path: Path) -> None:
-    rows, _ = read(coco(write_coco(tmp_path / "c.json", [9]), images=str(tmp_path)))
+    rows, _ = read_all("coco", coco(write_coco(tmp_path / "c.json", [9]), images=str(tmp_path)))
     assert rows[0]["url"] == f"local:coco/train2014/{coco_name(9)}"
     content = {
         "images": [{"id": 1, "file_name": "a#b 猫.jpg"}],
         "annotations": [{"id": 1, "image_id": 1, "caption": "x"}],
     }
     (tmp_path / "own.json").write_text(json.dumps(content))
-    rows, _ = read(coco(tmp_path / "own.json", images=(str(tmp_path),)))
+    rows, _ = read_all("coco", coco(tmp_path / "own.json", images=(str(tmp_path),)))
     assert rows[0]["url"] == "local:coco/a%23b%20%E7%8C%AB.jpg"
 
 
@@ -110,7 +95,7 @@ def test_local_images_have_a_url_without_a_path_of_the_machine(tmp_path: Path) -
 def test_a_cut_file_gives_what_came_before_and_one_unreadable_block(tmp_path: Path, split_rows: int) -> None:
     path = write_coco(tmp_path / "c.json", [1, 2, 3, 4])
     path.write_bytes(path.read_bytes()[:-120])
-    rows, bad = read(coco(path), split_rows)
+    rows, bad = read_all("coco", coco(path), split_rows)
     assert 4 < len(rows) < 8
     assert [(one.first_row, one.rows, one.reason) for one in bad] == [(len(rows), None, "unreadable_file")]
     assert "byte" in bad[0].detail
@@ -118,7 +103,7 @@ def test_a_cut_file_gives_what_came_before_and_one_unreadable_block(tmp_path: Pa
 
 def test_a_file_of_another_kind_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text('{"images": [], "categories": []}')
-    rows, (bad,) = read(coco(tmp_path / "instances.json"))
+    rows, (bad,) = read_all("coco", coco(tmp_path / "instances.json"))
     assert rows == []
     assert bad.reason == "unreadable_file"
     assert "expected an array ['annotations']; the file has ['images', 'categories']" in bad.detail
@@ -130,7 +115,7 @@ def test_coco_cn_has_chinese_captions_by_the_line(tmp_path: Path) -> None:
         "COCO_val2014_000000391895#0\t一个男人骑着摩托车\n\nCOCO_train2014_000000000009#1  餐盒里有 水果\nno such line\n",
         encoding="utf-8",
     )
-    rows, bad = read(coco(path, captions="coco_cn", base_url="http://mirror.example/"))
+    rows, bad = read_all("coco", coco(path, captions="coco_cn", base_url="http://mirror.example/"))
     assert [(row["row"], row["caption"], row["coco_id"]) for row in rows] == [
         (0, "一个男人骑着摩托车", 391895),
         (2, "餐盒里有 水果", 9),
@@ -139,7 +124,7 @@ def test_coco_cn_has_chinese_captions_by_the_line(tmp_path: Path) -> None:
     assert [(one.first_row, one.reason) for one in bad] == [(3, "malformed_row")]
     assert "no such line" in bad[0].detail
     source = coco(path, captions="coco_cn", images=str(tmp_path))
-    assert read(source)[0][0]["url"] == "local:coco/val2014/COCO_val2014_000000391895.jpg"
+    assert read_all("coco", source)[0][0]["url"] == "local:coco/val2014/COCO_val2014_000000391895.jpg"
     assert list(english_of(splits_of("coco", source, 10)[0], source)) == []
 
 

@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_set_files import region, write_image_data, write_regions
+from image_set_files import read_all, region, write_image_data, write_regions
 
 from pipeline.sources.config import VisualGenomeSource
-from pipeline.sources.readers import Block, Unreadable
-from pipeline.sources.rows import read_rows, splits_of
 
 PHRASES = {1: ["a brown dog", "green grass ", "a tree"], 3: [], 2: ["the sky is blue"]}
 
@@ -31,22 +29,9 @@ def genome(folder: Path, **changes: Any) -> VisualGenomeSource:
     return VisualGenomeSource(kind="visual_genome", files=files, image_data=str(folder / "image_data.json"), **changes)
 
 
-def read(source: VisualGenomeSource, split_rows: int = 1000) -> tuple[list[dict[str, Any]], list[Unreadable]]:
-    rows, bad = [], []
-    for split in splits_of("vg", source, split_rows):
-        for piece in read_rows(split, source):
-            if isinstance(piece, Block):
-                rows += [
-                    {**row, "row": int(at)} for row, at in zip(piece.table.to_pylist(), piece.positions, strict=True)
-                ]
-            else:
-                bad.append(piece)
-    return rows, bad
-
-
 @pytest.mark.parametrize("split_rows", [1, 2, 1000])
 def test_joined_a_row_is_an_image_with_all_its_phrases(files: Path, split_rows: int) -> None:
-    rows, bad = read(genome(files), split_rows)
+    rows, bad = read_all("vg", genome(files), split_rows)
     assert bad == []
     assert [(row["row"], row["image_id"], row["texts"]) for row in rows] == [
         (0, "1", ["a brown dog", "green grass", "a tree"]),
@@ -60,7 +45,7 @@ def test_joined_a_row_is_an_image_with_all_its_phrases(files: Path, split_rows: 
 
 @pytest.mark.parametrize("split_rows", [1, 2, 1000])
 def test_by_region_a_row_is_a_part_of_an_image(files: Path, split_rows: int) -> None:
-    rows, bad = read(genome(files, pairs="regions", images=(str(files),)), split_rows)
+    rows, bad = read_all("vg", genome(files, pairs="regions", images=(str(files),)), split_rows)
     assert bad == []
     assert [(row["row"], row["texts"], row["text_ids"]) for row in rows] == [
         (0, ["a brown dog"], ["100"]),
@@ -76,7 +61,7 @@ def test_odd_entries_are_malformed_rows_and_a_box_without_numbers_has_no_url(fil
     good = {"id": 1, "regions": ["no region", {**region(5, 1, "a cat"), "x": None}, region(6, 1, "a hat")]}
     content = [good, {"id": 2}, 3, {"id": 2, "regions": [region(7, 2, "a wall")]}]
     (files / "region_descriptions.json").write_text(json.dumps(content))
-    rows, bad = read(genome(files, pairs="regions"))
+    rows, bad = read_all("vg", genome(files, pairs="regions"))
     assert [(row["row"], row["texts"], row["url"] is None) for row in rows] == [
         (1, ["a cat"], True),
         (2, ["a hat"], False),
@@ -87,7 +72,7 @@ def test_odd_entries_are_malformed_rows_and_a_box_without_numbers_has_no_url(fil
         (3, 1, "malformed_row"),
         (4, 1, "malformed_row"),
     ]
-    rows, bad = read(genome(files))
+    rows, bad = read_all("vg", genome(files))
     assert [(row["row"], row["texts"]) for row in rows] == [(0, ["a cat", "a hat"]), (3, ["a wall"])]
     assert [one.first_row for one in bad] == [1, 2]
 
@@ -95,6 +80,6 @@ def test_odd_entries_are_malformed_rows_and_a_box_without_numbers_has_no_url(fil
 def test_a_cut_file_gives_what_came_before_and_one_unreadable_block(files: Path) -> None:
     path = files / "region_descriptions.json"
     path.write_bytes(path.read_bytes()[:-30])
-    rows, bad = read(genome(files))
+    rows, bad = read_all("vg", genome(files))
     assert [row["row"] for row in rows] == [0, 1]
     assert [(one.first_row, one.rows, one.reason) for one in bad] == [(2, None, "unreadable_file")]
