@@ -21,7 +21,11 @@ CURATE = [
     "pyyaml>=6,<7",
     "typer>=0.20,<0.30",
     "rich>=14,<16",
+    "prompt-toolkit>=3.0.50,<4",
+    "pygments>=2.19,<3",
 ]
+REPORT = ["jinja2>=3.1.6,<4", "altair>=6,<7", "vl-convert-python>=1.9,<2"]
+SERVE = ["fastapi>=0.120,<0.170", "uvicorn>=0.38,<0.60", "prometheus-client>=0.23,<0.30"]
 SCORE = [
     "torch>=2.8,<2.16",
     "torchvision>=0.23,<0.30",
@@ -48,6 +52,8 @@ DEV = [
     "types-PyYAML",
     "cryptography",
     "psutil>=7,<8",
+    "httpx>=0.28,<0.29",
+    "playwright>=1.55,<2",  # drives an installed Chromium; brings none of its own
 ]
 
 setup(
@@ -64,7 +70,7 @@ setup(
         "demo": ["mclip-tiny/**/*", "marian-tiny/*", "training/*.yaml"],
         "trainer": ["presets/*.yaml", "vocabulary/*"],
     },
-    install_requires=CURATE + SCORE + TRAIN,
+    install_requires=CURATE + SCORE + TRAIN + REPORT + SERVE,
     extras_require={
         "demo": DEMO,
         "cloud": CLOUD,
