@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline import test_images
+from pipeline.catalog import write_catalog
 from pipeline.counts import step_counts
 from pipeline.engine import run_items
 from pipeline.plan.layout import make_layout, read_layout
@@ -68,6 +69,7 @@ def _run_step(run: Run, step: StepCode, workers: int, beam_options: Sequence[str
     _check_limits(run, step.name)
     if step.finish:
         step.finish(run)
+    write_catalog(run)
 
 
 def _check_limits(run: Run, step: Step) -> None:

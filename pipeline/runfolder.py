@@ -10,7 +10,9 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -114,6 +116,22 @@ class Run:
         """Names of a step's shards whose manifest exists (stale ones are removed before a step starts)."""
         return {path.stem for path in self.path(step, "").glob("[0-9]*.json")}
 
+    def times(self, step: Step) -> list[dict[str, Any]]:
+        """When and where each shard of a step was done, as noted at its commit: shard, began, ended (Unix seconds), host.
+
+        Kept beside the manifests, which hold nothing that differs between two runs on the same input. Only for people: a
+        line that a crash cut off is skipped, and a shard may have several lines, of which the last counts.
+        """
+        try:
+            lines = self.times_path(step).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def times_path(self, step: Step) -> Path:
+        """The file that `times` reads."""
+        return self.folder / "times" / f"{step}.jsonl"
+
     @contextmanager
     def attempt(self, step: Step, shard: str) -> Iterator[Attempt]:
         """A private folder to write a shard's files in; it is removed at the end, committed or not."""
@@ -145,6 +163,7 @@ class Attempt:
     step: Step
     shard: str
     folder: Path
+    began: float = field(default_factory=time.time)  # Unix seconds
 
     def commit(
         self, files: Mapping[Path, Path], counts: Mapping[str, Any], scratch: Mapping[Path, Path] | None = None
@@ -173,7 +192,15 @@ class Attempt:
                 versions=recorded_versions(),
             )
             write_atomically(self.run.path(self.step, f"{self.shard}.json"), manifest.to_json())
+            self._note_time()
         return True
+
+    def _note_time(self) -> None:
+        path = self.run.times_path(self.step)
+        path.parent.mkdir(exist_ok=True)
+        line = {"shard": self.shard, "began": self.began, "ended": time.time(), "host": platform.node()}
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps(line))  # the line feed first: a line that was cut off spoils no other
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.run.folder).as_posix()

@@ -9,16 +9,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.ledger import FAILED, as_lists, count_by_source, entries, write_ledger, write_parquet
-from pipeline.runfolder import Item, Run
+from pipeline.runfolder import Attempt, Item, Run
 
 MODEL_COLUMNS = ("text_model", "text_revision", "image_model", "image_revision", "dtype")
 
 
 def work(run: Run, item: Item) -> None:
     """Scores a shard and commits the scores, in the order of its pairs; images that do not decode go to the ledger."""
+    with run.attempt("score", item.name) as attempt:
+        _score(run, item.name, attempt)
+
+
+def _score(run: Run, shard: str, attempt: Attempt) -> None:
     from filters.scoring import load_scorer  # brings torch, which no other step needs
 
-    shard = item.name
     pairs = downloaded(run, shard)
     scorer = load_scorer(run.recipe.score)
     with mapped(run, shard) as tar:
@@ -31,20 +35,19 @@ def work(run: Run, item: Item) -> None:
         scores = scores.append_column(
             column, pa.repeat(pa.scalar(scorer.identity[column], pa.string()), scores.num_rows)
         )
-    with run.attempt("score", shard) as attempt:
-        path, ledger = attempt.folder / "scores.parquet", attempt.folder / "ledger.parquet"
-        write_parquet(scores, path)
-        reasons = as_lists(pa.chunked_array([pa.repeat(pa.scalar("image_undecodable"), lost.num_rows)]))
-        write_ledger(ledger, entries(lost, "score", FAILED, reasons, found.filter(broken)["error"]))
-        attempt.commit(
-            {path: run.path("score", f"{shard}.parquet"), ledger: run.ledger_path("score", shard)},
-            {
-                "in": pairs.num_rows,
-                "failed": lost.num_rows,
-                "out": scores.num_rows,
-                "sources": count_by_source(pairs, lost, "failed"),
-            },
-        )
+    path, ledger = attempt.folder / "scores.parquet", attempt.folder / "ledger.parquet"
+    write_parquet(scores, path)
+    reasons = as_lists(pa.chunked_array([pa.repeat(pa.scalar("image_undecodable"), lost.num_rows)]))
+    write_ledger(ledger, entries(lost, "score", FAILED, reasons, found.filter(broken)["error"]))
+    attempt.commit(
+        {path: run.path("score", f"{shard}.parquet"), ledger: run.ledger_path("score", shard)},
+        {
+            "in": pairs.num_rows,
+            "failed": lost.num_rows,
+            "out": scores.num_rows,
+            "sources": count_by_source(pairs, lost, "failed"),
+        },
+    )
 
 
 def downloaded(run: Run, shard: str) -> pa.Table:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from pipeline.compare import limits, verdicts, with_nsfw
 from pipeline.ledger import REJECTED, count_by_source, entries, write_ledger, write_parquet
-from pipeline.runfolder import Item, Run
+from pipeline.runfolder import Attempt, Item, Run
 
 # A threshold is compared as float32, as scores are stored: a score written as 0.26 is not below 0.26.
 DECISIONS = """
@@ -27,27 +27,30 @@ DECISIONS = """
 
 def work(run: Run, item: Item) -> None:
     """Decides on every scored pair of a shard and commits the decisions in key order."""
-    shard = item.name
+    with run.attempt("select", item.name) as attempt:
+        _select(run, item.name, attempt)
+
+
+def _select(run: Run, shard: str, attempt: Attempt) -> None:
     pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
     scores = pq.read_table(run.path("score", f"{shard}.parquet"))
     decisions = _decide(run, pairs, scores)
     dropped = decisions.filter(pc.invert(decisions["keep"]))
     lost = pairs.filter(pc.is_in(pairs["key"], dropped["key"]))  # both are in key order
     scored = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
-    with run.attempt("select", shard) as attempt:
-        path, ledger = attempt.folder / "select.parquet", attempt.folder / "ledger.parquet"
-        write_parquet(decisions.drop_columns(["reasons", "detail"]), path)
-        rows = entries(lost, "select", REJECTED, dropped["reasons"], dropped["detail"], dropped["score"])
-        write_ledger(ledger, rows)
-        attempt.commit(
-            {path: run.path("select", f"{shard}.parquet"), ledger: run.ledger_path("select", shard)},
-            {
-                "in": scored.num_rows,
-                "rejected": lost.num_rows,
-                "out": scored.num_rows - lost.num_rows,
-                "sources": count_by_source(scored, lost, "rejected"),
-            },
-        )
+    path, ledger = attempt.folder / "select.parquet", attempt.folder / "ledger.parquet"
+    write_parquet(decisions.drop_columns(["reasons", "detail"]), path)
+    rows = entries(lost, "select", REJECTED, dropped["reasons"], dropped["detail"], dropped["score"])
+    write_ledger(ledger, rows)
+    attempt.commit(
+        {path: run.path("select", f"{shard}.parquet"), ledger: run.ledger_path("select", shard)},
+        {
+            "in": scored.num_rows,
+            "rejected": lost.num_rows,
+            "out": scored.num_rows - lost.num_rows,
+            "sources": count_by_source(scored, lost, "rejected"),
+        },
+    )
 
 
 def _decide(run: Run, pairs: pa.Table, scores: pa.Table) -> pa.Table:

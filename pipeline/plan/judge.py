@@ -11,7 +11,7 @@ from filters.base import judge as judge_rows
 from pipeline.ledger import REJECTED, entries, write_ledger
 from pipeline.plan.layout import Layout, read_layout
 from pipeline.plan.read import IPC, ROWS_SCHEMA, read_bucket, row_filters, slices_by_bucket
-from pipeline.runfolder import Item, Run
+from pipeline.runfolder import Attempt, Item, Run
 
 HEX_VALUE = np.zeros(256, dtype=np.int64)
 HEX_VALUE[list(b"0123456789abcdef")] = np.arange(16)
@@ -25,21 +25,25 @@ def expected(run: Run) -> list[str]:
 
 def work(run: Run, item: Item) -> None:
     """Judges one bucket of all splits; rejected pairs go to the ledger, kept ones on, by key range."""
-    layout, shard = read_layout(run), item.name
+    with run.attempt("judge", item.name) as attempt:
+        _judge_bucket(run, item.name, attempt)
+
+
+def _judge_bucket(run: Run, shard: str, attempt: Attempt) -> None:
+    layout = read_layout(run)
     rejected, kept, counts = _judge(run, _bucket(run, layout, int(shard)))
     ranges = key_ranges(kept["key"], layout.buckets)
     counts["ranges"] = np.bincount(ranges, minlength=layout.buckets).tolist()
-    with run.attempt("judge", shard) as attempt:
-        kept_path, ledger_path = attempt.folder / "kept.arrow", attempt.folder / "ledger.parquet"
-        with pa.OSFile(str(kept_path), "wb") as sink, pa.ipc.new_file(sink, kept.schema, options=IPC) as writer:
-            for piece in slices_by_bucket(kept, ranges, layout.buckets):
-                writer.write_batch(piece)
-        write_ledger(ledger_path, rejected)
-        attempt.commit(
-            {ledger_path: run.ledger_path("judge", shard)},
-            counts,
-            scratch={kept_path: run.path("judge", f"{shard}.arrow")},
-        )
+    kept_path, ledger_path = attempt.folder / "kept.arrow", attempt.folder / "ledger.parquet"
+    with pa.OSFile(str(kept_path), "wb") as sink, pa.ipc.new_file(sink, kept.schema, options=IPC) as writer:
+        for piece in slices_by_bucket(kept, ranges, layout.buckets):
+            writer.write_batch(piece)
+    write_ledger(ledger_path, rejected)
+    attempt.commit(
+        {ledger_path: run.ledger_path("judge", shard)},
+        counts,
+        scratch={kept_path: run.path("judge", f"{shard}.arrow")},
+    )
 
 
 def key_ranges(keys: pa.ChunkedArray, ranges: int) -> np.ndarray:
