@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.runs import finished, merge, merged, site
+
+__all__ = ["finished", "merge", "merged", "one_thread", "site"]
+
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:

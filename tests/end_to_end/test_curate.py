@@ -21,7 +21,7 @@ from pipeline.counts import balances
 from pipeline.funnel import query_ledger
 from pipeline.runfolder import Run, read_run
 from pipeline.verify import verify_run
-from tests.end_to_end.conftest import REPOSITORY, Site, published
+from tests.runs import REPOSITORY, Site, published
 
 METADATA_STAGES = ("read", "plan")
 

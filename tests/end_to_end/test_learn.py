@@ -14,7 +14,7 @@ from demo.corpora import Corpora, build_corpora, is_unseen
 from demo.drawings import load_drawings
 from demo.learn import Learning, StepFailed, evaluations, zhclip
 from pipeline.runfolder import Run, read_run
-from tests.end_to_end.conftest import Site
+from tests.runs import Site
 from trainer.checkpoint import checkpoints, open_model
 
 SHORT = ("--set", "stages.0.steps=3", "--set", "stages.0.batch_size=32", "--set", "data.workers=0")

@@ -11,7 +11,7 @@ from rich.console import Console
 from pipeline.recipe import RecipeError, load_recipe
 from pipeline.runfolder import read_run
 from pipeline.verify import verify_run
-from tests.end_to_end.conftest import REPOSITORY, Site
+from tests.runs import REPOSITORY, Site
 
 
 def test_pairs_above_the_limit_are_in_the_ledger(site: Site, tmp_path: Path) -> None:

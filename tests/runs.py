@@ -1,4 +1,7 @@
-"""A small world, its server, and one finished run that the tests look at (and copy before they damage it)."""
+"""Small worlds, their servers, and a finished run of each that tests look at (and copy before they damage it).
+
+`finished` is the demo's, `merged` that of five sources with test images and duplicates. Each is made once a session.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from demo.merge import PORT, RECIPE, WORLD
+from demo.merge_world import MergeWorld, build_merge_world
 from demo.server import serving
 from demo.world import World, build_world
 from pipeline.runfolder import Run, read_run
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,7 @@ class Site:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A world of a few hundred pairs, served on loopback while the tests run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = _free_port()
     world = build_world(tmp_path_factory.mktemp("world"), f"http://127.0.0.1:{port}", size="test")
     with serving(world.web, port):
         yield Site(world)
@@ -88,6 +91,52 @@ def finished(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return read_run(folder)
 
 
+SMALL_MERGE = ("plan.shard_size=100", "publish.pairs_per_shard=50", "plan.bucket_rows=150")
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A world that is served, and the demo's recipe with this world's files and address."""
+
+    world: MergeWorld
+    recipe: Path
+
+    def command(self, run: Path, workers: int) -> list[str]:
+        sets = [part for value in SMALL_MERGE for part in ("--set", value)]
+        words = ["curate", str(self.recipe), "--run", str(run), "--workers", str(workers), *sets]
+        return [sys.executable, "-m", "pipeline.cli", *words]
+
+
+@pytest.fixture(scope="session")
+def merge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Merge]:
+    folder = tmp_path_factory.mktemp("merge")
+    port = _free_port()
+    world = build_merge_world(folder / "world", f"http://127.0.0.1:{port}", size="test")
+    text = (REPOSITORY / RECIPE).read_text(encoding="utf-8")
+    assert str(WORLD) in text and f"127.0.0.1:{PORT}" in text
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        text.replace(str(WORLD), str(world.folder)).replace(f"127.0.0.1:{PORT}", world.allow_host), encoding="utf-8"
+    )
+    with serving(world.web, port):
+        yield Merge(world, recipe)
+
+
+@pytest.fixture(scope="session")
+def merged(merge: Merge, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that went through undisturbed, with two workers."""
+    folder = tmp_path_factory.mktemp("merged") / "run"
+    done = subprocess.run(merge.command(folder, 2), cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return read_run(folder)
+
+
 def published(run: Path) -> dict[str, bytes]:
     """Every file of the published folder."""
     return {path.name: path.read_bytes() for path in sorted((run / "dataset").iterdir())}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
