@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.policy.cli import add_command as add_check
 from trainer.cli import add_commands
 
 EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
@@ -166,7 +167,24 @@ def recipe_show(path: Annotated[Path, typer.Argument(help="The recipe (YAML).")]
     print(annotated(_or_exit(lambda: load_recipe(path, overrides or ()))), end="")
 
 
+@recipe_app.command("files")
+def recipe_files(
+    path: Annotated[Path, typer.Argument(help="The recipe (YAML).")], overrides: Overrides = None, as_json: Json = False
+) -> None:
+    """Lists the metadata files that a recipe's paths and globs name now, source by source."""
+    from pipeline.recipe import load_recipe
+    from pipeline.sources.files import find_files
+
+    sources = _or_exit(lambda: load_recipe(path, overrides or ())).sources
+    found = _or_exit(lambda: {name: find_files(source.files) for name, source in sources.items()})
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        print("\n".join(f"{name}\t{file}" for name, files in found.items() for file in files))
+
+
 add_commands(app)
+add_check(app)
 
 
 def _work(

@@ -193,7 +193,7 @@ def _explain(error: ValidationError, path: Path, text: str) -> str:
     lines = [f"{path}: {error.error_count()} thing{'s' if error.error_count() > 1 else ''} to mend"]
     for problem in error.errors():
         place = _place_in_file(problem["loc"])
-        line = _line_of(root, place)
+        line = line_of(root, place)
         where = f"{path}:{line}" if line else str(path)
         lines.append(f"  {where}  {'.'.join(map(str, place))}: {_problem(problem)}")
     return "\n".join(lines)
@@ -237,7 +237,7 @@ def _model_in(annotation: Any) -> Any:
     return next(option for option in options if isinstance(option, type) and issubclass(option, Config))
 
 
-def _line_of(node: yaml.Node | None, place: Sequence[Any]) -> int | None:
+def line_of(node: yaml.Node | None, place: Sequence[Any]) -> int | None:
     """The line on which the deepest part of `place` that the file holds stands, from 1."""
     line = None
     for step in place:

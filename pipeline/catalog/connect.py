@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -9,6 +11,15 @@ import fsspec
 
 from pipeline.catalog.write import write_catalog
 from pipeline.runfolder import RunError, read_run
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the catalog of a run lies."""
+
+    run: str  # the run's folder or address, with a slash at its end
+    catalog: str  # of the small tables, likewise
+    sql: str  # the text of catalog.sql
 
 
 def connect(run: str | Path, threads: int | None = None, memory: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -28,20 +39,35 @@ def connect(run: str | Path, threads: int | None = None, memory: str | None = No
         connection.execute(f"set threads = {int(threads)}")
     if memory:
         connection.execute("set memory_limit = ?", [memory])
-    remote = "://" in str(run)
-    return _remote(connection, str(run)) if remote else _local(connection, Path(run))
-
-
-def _local(connection: duckdb.DuckDBPyConnection, folder: Path) -> duckdb.DuckDBPyConnection:
-    run = read_run(folder)
-    written = write_catalog(run)
-    _run_catalog(
-        connection, f"{run.folder}/", (written / "catalog.sql").read_text(encoding="utf-8"), f"{written}/catalog/"
-    )
+    _make_views(connection, _find(connection, run), "")
     return connection
 
 
-def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> duckdb.DuckDBPyConnection:
+def attach(connection: duckdb.DuckDBPyConnection, name: str, run: str | Path) -> None:
+    """Puts the views of a second run beside those of the first: `NAME.pairs`, `NAME.funnel` and so on.
+
+    Raises:
+        RunError: as `connect`; or `name` is none that SQL can use.
+    """
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in ("main", "memory", "system", "temp"):
+        raise RunError(f"{name!r} cannot name a run; use small letters, digits and _, such as other={run}")
+    found = _find(connection, run)
+    connection.execute(f"attach ':memory:' as {name}; use {name}")
+    _make_views(connection, found, f"{name}_")
+    connection.execute("use memory")
+
+
+def _find(connection: duckdb.DuckDBPyConnection, run: str | Path) -> Place:
+    return _remote(connection, str(run)) if "://" in str(run) else _local(Path(run))
+
+
+def _local(folder: Path) -> Place:
+    run = read_run(folder)
+    written = write_catalog(run)
+    return Place(f"{run.folder}/", f"{written}/catalog/", (written / "catalog.sql").read_text(encoding="utf-8"))
+
+
+def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
     base = address.rstrip("/") + "/"
     try:
         files = fsspec.filesystem(base.split("://", 1)[0])
@@ -54,13 +80,13 @@ def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> duckdb.DuckD
     except ImportError as error:
         raise RunError(f"{base} cannot be read: {error}; install zhclip[cloud]") from error
     connection.register_filesystem(files)
-    _run_catalog(connection, base, text, f"{base}catalog/")
-    return connection
+    return Place(base, f"{base}catalog/", text)
 
 
-def _run_catalog(connection: duckdb.DuckDBPyConnection, run: str, text: str, catalog: str) -> None:
-    """Paths are bound as values: a folder's name never becomes SQL."""
-    for name, found in (("run", run), ("catalog", catalog)):
-        quoted = found.replace("'", "''")
-        connection.execute(f"set variable {name} = '{quoted}'")
-    connection.execute(text)
+def _make_views(connection: duckdb.DuckDBPyConnection, found: Place, prefix: str) -> None:
+    """Paths are bound as values: a folder's name never becomes SQL. `prefix` keeps the variables of two runs apart."""
+    for name, path in (("run", found.run), ("catalog", found.catalog)):
+        quoted = path.replace("'", "''")
+        connection.execute(f"set variable {prefix}{name} = '{quoted}'")
+    text = re.sub(r"getvariable\('(run|catalog)'\)", rf"getvariable('{prefix}\1')", found.sql)
+    connection.execute(re.sub(r"(?m)^set variable (run|catalog) =", rf"set variable {prefix}\1 =", text))

@@ -1,4 +1,4 @@
-"""What the manifests say, as two small tables: a row per shard, and a row per source and stage."""
+"""What the manifests say, as small tables: a row per shard, a row per source and stage, and a row per step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.counts import step_counts
 from pipeline.progress import rows_of
 from pipeline.runfolder import RECIPE_STAGE, Manifest, Run, Step
+from pipeline.summary import steps_done
 
 TIME = pa.timestamp("ms", "UTC")
 SHARDS = pa.schema(
@@ -37,6 +38,13 @@ FUNNEL = pa.schema(
         pa.field("failed", pa.int64(), False),  # not read, not fetched, not decoded
         pa.field("rejected", pa.int64(), False),  # by a rule, a threshold, or as a copy
         pa.field("rows_out", pa.int64(), False),
+    ]
+)
+STEPS = pa.schema(
+    [
+        pa.field("step", pa.string(), False),
+        pa.field("shards", pa.int64(), False),  # committed
+        pa.field("expected", pa.int64()),  # null while that is not known
     ]
 )
 STAGE_OF_STEP: dict[Step, str] = {
@@ -67,6 +75,12 @@ def funnel_table(run: Run) -> pa.Table:
         if source in counted[step]
     ]
     return pa.Table.from_pylist(rows, schema=FUNNEL)
+
+
+def steps_table(run: Run) -> pa.Table:
+    """One row per step that the recipe asks for, in their order."""
+    rows = [dict(zip(STEPS.names, step, strict=True)) for step in steps_done(run)]
+    return pa.Table.from_pylist(rows, schema=STEPS)
 
 
 def _place(source: str, stage: str, counts: dict[str, int]) -> dict[str, Any]:

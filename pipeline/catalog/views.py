@@ -12,6 +12,7 @@ from pipeline.compare import CLUSTERS
 from pipeline.download.writer import OUTCOME_SCHEMA
 from pipeline.ledger import LEDGER_SCHEMA
 from pipeline.runfolder import FOLDERS, Step
+from pipeline.test_images import SCHEMA as TEST_IMAGES
 
 KEY = pa.field("key", pa.string(), False)
 MODEL = [
@@ -61,6 +62,10 @@ set variable catalog = coalesce(getvariable('catalog'), getvariable('run') || 'c
 -- Files of shards [first, end) of a folder; a shard that no manifest names is not among them.
 create or replace macro run_files(folder, spans) as flatten(list_transform(spans, lambda span:
     list_transform(range(span[1], span[2]), lambda shard: format('{{}}{{}}/{{:06d}}.parquet', getvariable('run'), folder, shard))));
+
+-- The host that an image is fetched from; null where the url is not of the web.
+create or replace macro domain(url) as
+    nullif(lower(regexp_extract(url, '(?i)^https?://(?:[^/?#@]*@)?(\\[[^\\]]+\\]|[^/?#:]+)', 1)), '');
 """
 COMMENTS = {
     "plan": "pairs that the rules kept, with everything the metadata says: one row a pair",
@@ -72,8 +77,10 @@ COMMENTS = {
     "rejected": "one row a pair that was rejected or failed, with all its reasons",
     "reasons": "one row a pair and reason; `only_reason` where the pair has no other",
     "clusters": "images that are one picture: cluster (key of the one that stays), key, source, kind, distance in bits of 192",
+    "test_images": "fingerprints of the test sets' images, whole and cropped; shard: position of the set in the recipe",
     "funnel": "rows of each source into and out of each stage: rows_in = out_of_scope + failed + rejected + rows_out",
     "shards": "one row per step and committed shard: rows, bytes, when and where it was done, by which versions",
+    "steps": "shards committed of each step, and how many are expected; null while the steps before it are not complete",
 }
 
 
@@ -93,6 +100,7 @@ FILE_VIEWS = (
     FileView("scores", "score", FOLDERS["score"], SCORES),
     FileView("decisions", "select", FOLDERS["select"], DECISIONS),
     FileView("pairs", "publish", FOLDERS["publish"], PUBLISHED),
+    FileView("test_images", "test_images", FOLDERS["test_images"], TEST_IMAGES),
 )
 VIEWS = tuple(COMMENTS)
 
@@ -123,7 +131,7 @@ def _views(shards: dict[Step, set[str]]) -> Iterator[str]:
         f"[getvariable('run') || '{FOLDERS['compare']}/000000.clusters.parquet']" if shards.get("compare") else ""
     )
     yield _view("clusters", _select(clusters, CLUSTERS, shard=False))
-    for name in ("funnel", "shards"):
+    for name in ("funnel", "shards", "steps"):
         yield _view(name, f"from read_parquet(getvariable('catalog') || '{name}.parquet')")
 
 

@@ -1,4 +1,4 @@
-"""Writes the catalog of a run: `catalog.sql`, and two small tables beside it."""
+"""Writes the catalog of a run: `catalog.sql`, and small tables beside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.catalog import views
-from pipeline.catalog.index import funnel_table, shards_table
+from pipeline.catalog.index import funnel_table, shards_table, steps_table
 from pipeline.catalog.views import catalog_sql
 from pipeline.ledger import write_parquet
 from pipeline.runfolder import FOLDERS, Run, write_atomically
@@ -32,7 +32,7 @@ def write_catalog(run: Run) -> Path:
 
 def _write(run: Run, state: str, folder: Path) -> Path:
     manifests = {step: run.manifests(step) for step in FOLDERS}
-    tables = {"funnel": funnel_table(run), "shards": shards_table(run, manifests)}
+    tables = {"funnel": funnel_table(run), "shards": shards_table(run, manifests), "steps": steps_table(run)}
     (folder / "catalog").mkdir(exist_ok=True)
     for name, table in tables.items():
         written = folder / "catalog" / f".{name}.{hashlib.md5(state.encode()).hexdigest()}"

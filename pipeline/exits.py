@@ -1,0 +1,20 @@
+"""Exit codes of the command line, and how a command ends that cannot go on."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+EXIT_FAILED = 1  # work that could not be done, or a check that did not pass
+EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Prints the message on stderr and raises typer.Exit."""
+    sys.stdout.flush()
+    Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)

@@ -1,0 +1,1 @@
+"""The quality gate: rules on the figures of a run, for schedulers and CI."""
