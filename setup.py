@@ -67,6 +67,7 @@ setup(
     packages=find_packages(include=["pipeline*", "filters*", "trainer*", "dags*", "demo*"]),
     package_data={
         "filters": ["words/*.txt"],
+        "pipeline": ["report/templates/*", "policy/*.yaml", "serve/templates/*", "serve/static/*"],
         "demo": ["mclip-tiny/**/*", "marian-tiny/*", "training/*.yaml"],
         "trainer": ["presets/*.yaml", "vocabulary/*"],
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import ClassVar, Literal, NamedTuple
@@ -77,13 +77,17 @@ class Blacklist(Filter):
 
     def matches(self, caption: str) -> list[tuple[str, str]]:
         """Why a caption is rejected: (category, entry as its list has it) of every entry found in it."""
-        text = self._without_allowed(pl.Series([normal_form(caption)]))
-        return [
-            (name, entry)
+        return list(self.hits([caption]))
+
+    def hits(self, captions: Sequence[str]) -> dict[tuple[str, str], list[int]]:
+        """(category, entry) → positions of the captions in which the entry is found, for entries that are found at all."""
+        texts = self._without_allowed(pl.Series([normal_form(caption) for caption in captions], dtype=pl.String))
+        found = {
+            (name, entry): np.flatnonzero(self._found(texts, _compile({entry: expression}))).tolist()
             for name, patterns in self._patterns().items()
             for entry, expression in patterns.entries.items()
-            if self._found(text, _compile({entry: expression}))[0]
-        ]
+        }
+        return {hit: positions for hit, positions in found.items() if positions}
 
     def _patterns(self) -> dict[str, Patterns]:
         return _load(self.categories, self.words, self.lists)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.policy.cli import add_command as add_check
+from pipeline.report.cli import add_command as add_report
+from pipeline.sql.cli import add_command as add_sql
 from trainer.cli import add_commands
 
 EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
@@ -185,6 +187,8 @@ def recipe_files(
 
 add_commands(app)
 add_check(app)
+add_report(app)
+add_sql(app)
 
 
 def _work(

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.browser import chromium
 from tests.runs import finished, merge, merged, site
 
-__all__ = ["finished", "merge", "merged", "one_thread", "site"]
+__all__ = ["chromium", "finished", "merge", "merged", "one_thread", "site"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,181 @@
+"""The page: figures, words, galleries and charts, put into the template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.recipe import dump_recipe
+from pipeline.report import charts
+from pipeline.report.against import Change
+from pipeline.report.attention import notices
+from pipeline.report.figures import PLACES, Figures, figures
+from pipeline.report.gallery import galleries
+from pipeline.report.query import Row
+from pipeline.report.words import blacklist_hits, words
+from pipeline.runfolder import Run
+
+LONGEST = 300  # characters of a caption that are shown
+SHOWN_DOMAINS, SHOWN_HITS = 20, 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a report shows, beside the figures."""
+
+    seed: int = 0  # chooses samples and galleries
+    cards: int = 8  # pairs in a gallery
+    prices: Mapping[str, float] | None = None  # stage → price of a worker-hour, in whatever currency
+
+
+def render(
+    run: Run, connection: duckdb.DuckDBPyConnection, options: Options, changes: list[Change] | None, other: str
+) -> str:
+    """The whole page as HTML. `changes` compares with the run called `other`, or is None."""
+    found = figures(run, connection)
+    looked_at, hits = blacklist_hits(run, connection, options.seed)
+    environment = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": count, "share": share, "short": short, "size": size, "hours": hours}
+    return environment.get_template("report.html").render(
+        run=run,
+        found=found,
+        places=PLACES,
+        notices=notices(found),
+        thresholds=thresholds(found),
+        words=words(connection, options.seed),
+        hits=hits[:SHOWN_HITS],
+        looked_at=looked_at,
+        domains=found["domains"][:SHOWN_DOMAINS],
+        galleries=galleries(run, connection, found, options.seed, options.cards),
+        recipe=dump_recipe(run.recipe),
+        versions=[json.loads(row["versions"]) for row in found["versions"]],
+        charts={name: Markup(svg) for name, svg in pictures(found).items()},  # our own SVG: Vega escapes its texts
+        steps=steps(found, options.prices or {}),
+        span=span(found),
+        options=options,
+        changes=changes,
+        other=other,
+    )
+
+
+def pictures(found: Figures) -> dict[str, str]:
+    """Every chart there is something to show in."""
+    made = {}
+    if found.read:
+        made["funnel"] = charts.funnel(found)
+    if found["combinations"]:
+        made["upset"] = charts.upset(found)
+    made |= {f"scores {source}": charts.scores(found, source) for source in found.scored}
+    if found["lengths"]:
+        made["lengths"] = charts.lengths(found)
+    if found["sizes"]:
+        made["sizes"] = charts.bars(
+            [(_side(row["side"]), row["pairs"]) for row in found["sizes"]], "Shorter side, pixels"
+        )
+        made["aspects"] = charts.bars(
+            [(row["aspect"], row["pairs"]) for row in found["aspects"]], "Long side by short side"
+        )
+    if found["clusters"]:
+        sizes = [
+            (f"{row['size']}{' or more' if row['size'] == 10 else ''}", row["clusters"]) for row in found["clusters"]
+        ]
+        made["clusters"] = charts.bars(sizes, "Clusters by the number of their images")
+    if found["errors"]:
+        made["errors"] = charts.errors(found)
+    return made
+
+
+def thresholds(found: Figures) -> list[Row]:
+    """What other thresholds would keep: a row for each hundredth around those in use, with a share per source."""
+    used = {round(bins[0]["min_score"] * 100) for bins in found.scored.values() if bins[0]["min_score"] is not None}
+    around = sorted({at + step for at in used or {26} for step in range(-8, 10, 2)})
+    return [
+        {
+            "threshold": at / 100,
+            "used": [
+                source for source, bins in found.scored.items() if round((bins[0]["min_score"] or -1) * 100) == at
+            ],
+            "shares": {source: found.passing(source, at / 100) for source in found.scored},
+        }
+        for at in around
+    ]
+
+
+def steps(found: Figures, prices: Mapping[str, float]) -> list[Row]:
+    """Throughput of each step, and what it cost where a price is given."""
+    made = []
+    for row in found["steps"]:
+        seconds, work = row["seconds"], row["worker_seconds"]
+        price = prices.get(row["stage"])
+        cost = None if price is None or work is None else price * work / 3600
+        made.append(row | {"rate": row["rows"] / seconds if seconds else None, "cost": cost})
+    return made
+
+
+def span(found: Figures) -> dict[str, Any]:
+    """When the run began and ended, and the hours of its workers; None where nobody noted it."""
+    began = [row["began"] for row in found["steps"] if row["began"]]
+    ended = [row["ended"] for row in found["steps"] if row["ended"]]
+    work = [row["worker_seconds"] for row in found["steps"] if row["worker_seconds"] is not None]
+    return {
+        "began": min(began, default=None),
+        "ended": max(ended, default=None),
+        "seconds": (max(ended) - min(began)).total_seconds() if began and ended else None,
+        "worker_seconds": sum(work) if work else None,
+        "bytes": sum(row["bytes"] for row in found["steps"] if row["step"] == "publish"),
+    }
+
+
+def _side(side: int) -> str:
+    return "below 128" if side == 64 else "2,048 and more" if side == 2048 else f"{side:,} to {2 * side - 1:,}"
+
+
+def count(number: float | None) -> str:
+    """1,234,567; a dash for nothing known."""
+    return "–" if number is None else f"{number:,.0f}"
+
+
+def share(part: float, whole: float = 1) -> str:
+    """12.3%; small shares that are not zero stay visible."""
+    if not whole:
+        return "–"
+    found = part / whole
+    return "<0.1%" if 0 < found < 0.0005 else ">99.9%" if 0.9995 <= found < 1 else f"{found:.1%}"
+
+
+def size(number: float | None) -> str:
+    """Bytes for people, in powers of 1024."""
+    found = float(number or 0)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if found < 1024 or unit == "TiB":
+            return f"{found:,.0f} {unit}" if unit == "B" or found >= 100 else f"{found:,.1f} {unit}"
+        found /= 1024
+    raise AssertionError
+
+
+def hours(seconds: float | None) -> str:
+    """A time for people: 12 s, 3 min 20 s, 5 h 12 min."""
+    if seconds is None:
+        return "not noted"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def short(text: str | None) -> str:
+    """The beginning of a text that may be of any length."""
+    text = text or ""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
