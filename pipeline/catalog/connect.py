@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -79,8 +80,15 @@ def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
         ) from None
     except ImportError as error:
         raise RunError(f"{base} cannot be read: {error}; install zhclip[cloud]") from error
-    connection.register_filesystem(files)
+    connection.register_filesystem(_dated(files))
     return Place(base, f"{base}catalog/", text)
+
+
+def _dated(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
+    """DuckDB asks when a file changed, which fsspec cannot tell over HTTP; files of a run never change."""
+    if type(files).modified is fsspec.AbstractFileSystem.modified:
+        files.modified = lambda path: datetime.fromtimestamp(0, UTC)  # noqa: ARG005
+    return files
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, found: Place, prefix: str) -> None:

@@ -32,10 +32,13 @@ DECISIONS = pa.schema(
         pa.field("keep", pa.bool_()),
     ]
 )
+PUBLISHED_OF_IMAGE = (
+    "width", "height", "original_width", "original_height", "original_bytes", "original_sha256", "content_type",
+)  # fmt: skip
 PUBLISHED = pa.schema(
     [
         *(field.with_name(f"declared_{field.name}") if field.name in ("width", "height") else field for field in PLAN),
-        *(field for field in OUTCOME_SCHEMA if field.name in ("width", "height") or field.name.startswith("original_")),
+        *(field for field in OUTCOME_SCHEMA if field.name in PUBLISHED_OF_IMAGE),
         SCORE,
         HASHES[0],
         *MODEL,
