@@ -1,10 +1,11 @@
 # Everything runs in a virtual environment of its own; the first call sets it up (about 4 minutes, mostly torch).
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
+AIRFLOW := .airflow
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo merge test lint format bench flink soak clean
+.PHONY: demo merge test lint format airflow bench flink soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +38,13 @@ format: $(VENV)/.installed ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+airflow: $(AIRFLOW)/.installed ## Airflow in an environment of its own, for the tests of dags/
+
+$(AIRFLOW)/.installed: dags/requirements.txt dags/constraints.txt
+	$(PYTHON) -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check --requirement dags/requirements.txt
+	@touch $@
+
 bench: $(VENV)/.installed ## speeds, side by side with what others do
 	$(BIN)/python -m benchmarks
 
@@ -47,5 +55,5 @@ flink: $(VENV)/.installed ## the demo on Beam's Flink runner, compared with the 
 soak: $(VENV)/.installed ## kill -9 a run at 20 random moments and compare what it publishes
 	$(BIN)/python -m benchmarks.kill --times 20
 
-clean: ## remove the environment and the demo's runs
-	rm -rf $(VENV) runs/demo runs/demo-* .cache
+clean: ## remove the environments and the demo's runs
+	rm -rf $(VENV) $(AIRFLOW) runs/demo runs/demo-* .cache

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-EXIT_FAILED, EXIT_INVALID = 1, 2
+EXIT_FAILED, EXIT_INVALID, EXIT_INTERRUPTED = 1, 2, 130
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a checkpoint.")
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value: key.path=value (repeatable).")]
@@ -41,6 +41,9 @@ def train(
     where: Annotated[str | None, typer.Option(help="Train only on pairs for which this SQL holds.")] = None,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew even if there are checkpoints.")] = False,
+    stages: Annotated[
+        int | None, typer.Option(help="End after so many stages; exit code 130 where a signal came before.", min=1)
+    ] = None,
 ) -> None:
     """Pretrains Chinese CLIP on curated shards, in the recipe's stages.
 
@@ -54,7 +57,7 @@ def train(
     def work() -> None:
         from trainer.config import load_train_recipe
         from trainer.distributed import join_world
-        from trainer.train import Trainer, settle_recipe
+        from trainer.train import STOPPED, Trainer, settle_recipe
 
         sets = list(overrides or ())
         sets += [f"data.shards={json.dumps(data)}"] if data else []
@@ -62,9 +65,11 @@ def train(
         loaded = load_train_recipe(recipe, sets)
         with join_world() as world:
             settle_recipe(out, loaded, world)
-            ended = Trainer(loaded, out, world).run(resume=not fresh)
+            ended = Trainer(loaded, out, world).run(not fresh, stages)
             if world.first:
                 Console(stderr=True).print(f"{ended}: {out}", highlight=False)
+        if stages and ended == STOPPED:
+            raise typer.Exit(EXIT_INTERRUPTED)
 
     or_exit(work)
 

@@ -94,8 +94,11 @@ class Trainer:
         self.sets = {name: EvaluationSet.load(path) for name, path in recipe.evaluation.sets.items()}
         self.signalled = False
 
-    def run(self, resume: bool = True) -> str:
+    def run(self, resume: bool = True, stages: int | None = None) -> str:
         """Trains all stages, from the newest checkpoint in the folder where there is one.
+
+        Args:
+            stages: end after so many of the recipe's stages; another call goes on where this one ended, bit for bit.
 
         Returns:
             "done", or "stopped" after a signal, with a checkpoint written.
@@ -107,7 +110,7 @@ class Trainer:
         state = self._begin(resume)
         with TrainingLog(self.folder, state.position.step, self.world.first) as log, self._signals():
             self._tell(log, state)
-            while state.position.stage < len(self.recipe.stages):
+            while state.position.stage < len(self.recipe.stages[:stages]):
                 if not StageRun(self, state, log).run():
                     return STOPPED
                 self._draw_curve()

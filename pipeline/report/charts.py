@@ -158,16 +158,12 @@ def errors(found: Figures) -> str:
 def bars(values: list[tuple[str, int]], label: str) -> str:
     """A bar for each of a few named counts, in their order."""
     data = [{"name": name, "pairs": pairs} for name, pairs in values]
-
-    def make(width: int) -> alt.Chart:
-        base = alt.Chart(_data(data), width=width - 60, height=alt.Step(26)).encode(
-            x=alt.X("pairs:Q", axis=None),
-            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(domain=False, ticks=False)),
-        )
-        text = base.mark_text(align="left", dx=4, color="var(--ink)").encode(text=alt.Text("pairs:Q", format=","))
-        return base.mark_bar(color=COLOURS[0], size=16) + text
-
-    return drawn(make, label)
+    base = alt.Chart(_data(data), width=NARROW - 60, height=alt.Step(24)).encode(
+        x=alt.X("pairs:Q", axis=None),
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(domain=False, ticks=False)),
+    )
+    text = base.mark_text(align="left", dx=4, color="var(--ink)").encode(text=alt.Text("pairs:Q", format=","))
+    return f"<figure>{_svg(base.mark_bar(color=COLOURS[0], size=15) + text, label)}</figure>"  # fits every screen
 
 
 def _two_sides(values: list[Row], width: int, column: str, title: str) -> alt.Chart:

@@ -156,6 +156,28 @@ def test_sigterm_writes_a_checkpoint_and_ends_cleanly(data: Path, tmp_path: Path
     assert losses(tmp_path / "out") == losses(undisturbed)
 
 
+def test_stages_taken_one_by_one_are_those_of_one_training(data: Path, tmp_path: Path, undisturbed: Path) -> None:
+    for stages in (1, 2):
+        done = subprocess.run(
+            [*command(data, tmp_path / "out"), "--stages", str(stages)], cwd=REPOSITORY, env=ONE_THREAD
+        )
+        assert done.returncode == 0
+        position, _ = load_checkpoint(checkpoints(tmp_path / "out")[-1])
+        assert (position.stage, position.step) == (stages, stages * STEPS // 2)
+    assert losses(tmp_path / "out") == losses(undisturbed)
+    for name, tensor in weights(undisturbed).items():
+        assert torch.equal(weights(tmp_path / "out")[name], tensor), name
+
+
+def test_stage_that_was_asked_for_and_stopped_has_an_exit_code_of_its_own(data: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen([*command(data, tmp_path / "out"), "--stages", "1"], cwd=REPOSITORY, env=ONE_THREAD)
+    while len(losses(tmp_path / "out")) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    assert load_checkpoint(checkpoints(tmp_path / "out")[-1])[0].stage == 0
+
+
 def test_two_processes_give_the_losses_and_weights_of_one(data: Path, tmp_path: Path) -> None:
     """Both stages, with a ViT: statistics of BatchNorm are those of a rank's own pairs, here as in the reference."""
     vit = {"kind": "vit", "image_size": 64, "patch_size": 16, "width": 32, "layers": 2, "heads": 2}

@@ -1,0 +1,1 @@
+"""What the DAGs share. Imports nothing of zhclip: tasks call its command line, which may live in another environment."""

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from benchmarks.big_run.__main__ import Size, generate
+from pipeline.catalog import connect
+from pipeline.catalog.images import image_places, read_image
+from pipeline.counts import balances
+from pipeline.runfolder import Run, RunError
+from pipeline.steps import STEPS
+from pipeline.verify import verify_run
+
+SIZE = Size(rows=20_000, images=4, shard_size=2_000)
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return generate(tmp_path_factory.mktemp("generated") / "run", SIZE, 2, QUIET)
+
+
+def test_no_row_is_lost_and_everything_verifies(generated: Run) -> None:
+    found = balances(generated)
+    assert [one.missing for one in found] == [0, 0, 0]
+    assert sum(one.read for one in found) == SIZE.rows + sum(one.unreadable for one in found)
+    assert {one.unreadable for one in found} == {0, 5}  # malformed lines of the CSV file
+    assert min(one.published for one in found) > 1_000
+    report = verify_run(generated, QUIET)  # counts the ledger again, and compares every published pair with its tar
+    assert report.problems == []
+    assert report.checked["published pairs"] == sum(one.published for one in found)
+
+
+def test_copies_and_failures_are_there_to_be_found(generated: Run) -> None:
+    with connect(generated.folder) as catalog:
+        rejected = dict(catalog.sql("select reason, count(*) from reasons group by all").fetchall())
+        kinds = dict(catalog.sql("select kind, count(*) from clusters group by all").fetchall())
+        hosts = "from downloads join plan using (key) group by domain(url) having count(*) > 50"
+        shares = [share for (share,) in catalog.sql(f"select avg((status = 'failed')::int) {hosts}").fetchall()]
+        steps = "select step, min(began), max(ended) from shards where step in ('plan', 'download', 'score', 'select') group by all"
+        spans = {step: (began, ended) for step, began, ended in catalog.sql(steps).fetchall()}
+    assert {
+        "duplicate_pair",
+        "caption_too_short",
+        "blacklist_adult",
+        "http_404",
+        "dns_failed",
+        "test_image_drawings",
+    } <= set(rejected)
+    assert kinds["same_pixels"] > 50 and kinds["near"] > 50
+    assert min(shares) < 0.2 and max(shares) > 0.9
+    order = [spans[step] for step in ("plan", "download", "score", "select")]
+    assert all(before[1] < after[0] for before, after in pairwise(order))
+
+
+def test_images_of_the_first_shards_are_real(generated: Run) -> None:
+    with connect(generated.folder) as catalog:
+        keys = [key for (key,) in catalog.sql("select key from pairs where tar = '000000.tar' limit 5").fetchall()]
+        places = image_places(catalog, keys)
+    assert len(keys) == 5
+    assert {read_image(generated.folder, places[key])[:2] for key in keys} == {b"\xff\xd8"}
+    assert [shard.shard for shard in generated.manifests("download") if len(shard.files) == 3] == [
+        f"{n:06d}" for n in range(4)
+    ]
+
+
+def test_continues_and_makes_the_same_bytes(generated: Run) -> None:
+    before = {step: generated.manifest(step, "000002") for step in ("download", "score", "publish")}
+    times = generated.times("download")
+    for step in before:
+        generated.path(step, "000002.json").unlink()
+    again = generate(generated.folder, SIZE, 2, QUIET)
+    assert {step: again.manifest(step, "000002") for step in before} == before
+    assert again.times("download") == times
+    assert STEPS["download"].work.__module__ == "pipeline.download_step"
+
+
+def test_refuses_the_folder_of_another_run(generated: Run) -> None:
+    with pytest.raises(RunError, match="name another folder"):
+        generate(generated.folder, Size(rows=30_000), 2, QUIET)
+    assert json.loads((generated.folder / "generated.json").read_text())["rows"] == SIZE.rows
+    assert pq.read_metadata(generated.path("score", "000000.parquet")).num_rows > 0
