@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from tests.end_to_end.conftest import REPOSITORY, Site
 
 from demo.__main__ import compare
 from demo.server import serving
 from demo.world import build_world
 from pipeline.runfolder import read_run
+from tests.runs import REPOSITORY, Site
 
 
 def main() -> int:

@@ -71,7 +71,7 @@ def restrict_files(readable: Iterable[str | Path]) -> bool:
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: str | Path) -> None:
     folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    rule = _PathRule(READ_FILE | READ_FOLDER, folder)
+    rule = _PathRule(READ_FILE | (READ_FOLDER if Path(path).is_dir() else 0), folder)
     _checked(libc.syscall(ADD_RULE, ruleset, PATH_BENEATH, ctypes.byref(rule), 0))
     os.close(folder)
 
