@@ -28,6 +28,7 @@ from benchmarks.big_run.work import Work  # noqa: E402
 from pipeline.catalog import write_catalog  # noqa: E402
 from pipeline.counts import balances  # noqa: E402
 from pipeline.driver import run_stages  # noqa: E402
+from pipeline.engine import StepFailed  # noqa: E402
 from pipeline.recipe import Recipe  # noqa: E402
 from pipeline.runfolder import Run, RunError, open_run, write_atomically  # noqa: E402
 from pipeline.steps import STEPS, StepCode  # noqa: E402
@@ -128,7 +129,7 @@ class Watch:
 
 
 def main() -> int:
-    """The exit code: 2 where the folder cannot be used."""
+    """The exit code: 1 where a step failed, 2 where the folder cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.big_run",
         description=benchmarks.big_run.__doc__,
@@ -146,9 +147,9 @@ def main() -> int:
     try:
         size = Size(given.rows, given.seed, given.images, given.shard_size)
         run = generate(given.folder, size, given.workers, console, given.real_times)
-    except RunError as error:
-        console.print(f"[red]{error}[/]")
-        return 2
+    except (RunError, StepFailed) as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
+        return 2 if isinstance(error, RunError) else 1
     published = sum(one.published for one in balances(run))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = time.perf_counter() - begun

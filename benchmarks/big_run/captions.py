@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.big_run.draws import Draws, shares, zipf
-from benchmarks.generate import PINYIN
+from benchmarks.big_run.urls import SYLLABLES
 from benchmarks.generate import WORDS as COMMON
 
 WORDS = 20_000
@@ -90,10 +90,9 @@ def _long(ids: Draws, lengths: np.ndarray) -> pa.Array:
 
 
 def _pinyin(ids: Draws, lengths: np.ndarray) -> pa.Array:
-    syllables = PINYIN.split()
-    cells = [_one_of(ids, f"syllable {number}", syllables) for number in range(4)]
-    cells.append(_taken(pa.array(syllables), np.zeros(len(lengths), dtype=np.int32), lengths < 3))
-    return pc.binary_join_element_wise(*cells, " ", null_handling="skip")
+    cells = [_one_of(ids, f"syllable {number}", SYLLABLES.split()) for number in range(8)]
+    longer = pc.if_else(pa.array(lengths > 2), pc.binary_join_element_wise(*cells[5:], " "), None)
+    return pc.binary_join_element_wise(*cells[:5], longer, " ", null_handling="skip")
 
 
 def _stock(ids: Draws, lengths: np.ndarray) -> pa.Array:  # noqa: ARG001

@@ -21,7 +21,7 @@ SPEEDS: dict[Step, dict[str, float]] = {  # host → pairs a second
 
 def rewrite_times(run: Run, seed: int) -> None:
     """Writes times/download and times/score anew, and moves those of the plan before them. Doing it again changes nothing."""
-    end = min(line["began"] for line in _last(run, "compare")) - PAUSE
+    end = min(line["began"] for line in _last(run, "test_images")) - PAUSE
     for step in ("score", "download"):
         end = _write(run, step, _worked(run, step, seed), end) - PAUSE
     planned = {step: _last(run, step) for step in BEFORE}
