@@ -54,6 +54,11 @@ DEV = [
     "psutil>=7,<8",
     "httpx>=0.28,<0.29",
     "playwright>=1.55,<2",  # drives an installed Chromium; brings none of its own
+    "duckdb-cli>=1.5,<3",
+    "s3fs>=2025.3",
+    "moto[s3]>=5.2,<6",  # S3 on loopback, with flask and flask-cors
+    "flask>=3.1,<4",
+    "flask-cors>=6,<7",
 ]
 
 setup(
@@ -64,7 +69,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",  # img2dataset imports imghdr, which Python 3.13 dropped
-    packages=find_packages(include=["pipeline*", "filters*", "trainer*", "dags*", "demo*"]),
+    packages=find_packages(include=["pipeline*", "filters*", "trainer*", "demo*"]),
     package_data={
         "filters": ["words/*.txt"],
         "pipeline": ["report/templates/*", "policy/*.yaml", "serve/templates/*", "serve/static/*"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,9 @@ def connect(run: str | Path, threads: int | None = None, memory: str | None = No
     """
     connection = duckdb.connect()
     connection.execute("set enable_progress_bar = false; set timezone = 'UTC'")
+    connection.execute(
+        "set temp_directory = ?", [str(Path(tempfile.gettempdir()) / "zhclip-duckdb")]
+    )  # not where one stands
     if threads:
         connection.execute(f"set threads = {int(threads)}")
     if memory:

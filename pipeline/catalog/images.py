@@ -58,4 +58,7 @@ def read_image(run: str | Path, place: ImagePlace) -> bytes:
 
 
 def _open(path: str) -> BinaryIO:
-    return fsspec.open(path, "rb", cache_type="none").open() if "://" in path else Path(path).open("rb")
+    if "://" not in path:
+        return Path(path).open("rb")
+    files, name = fsspec.core.url_to_fs(path)
+    return files.open(name, "rb", cache_type="none")  # of this file alone; fsspec.open would tell it to the file system

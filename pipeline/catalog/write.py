@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
 import tempfile
@@ -26,7 +27,9 @@ def write_catalog(run: Run) -> Path:
         return run.folder
     try:
         return _write(run, state, run.folder)
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         return _write(run, state, Path(tempfile.mkdtemp(prefix="zhclip-catalog-")))
 
 

@@ -8,8 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.exits import EXIT_FAILED, EXIT_INVALID, fail
+
+EXIT_INTERRUPTED = 130
+LOG_WIDTH = 200  # columns where no terminal says how many it has
 
 
 def add_command(app: typer.Typer) -> None:
@@ -67,20 +71,32 @@ def _answer(connection, query: str, as_csv: bool, as_json: bool, parquet: Path |
 
     from pipeline.sql import output
 
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     try:
-        found = connection.sql(query)
-        if found is None:
-            return
-        if as_csv:
-            output.as_csv(found)
-        elif as_json:
-            output.as_json(found)
-        elif parquet is not None:
-            rows = output.as_parquet(found, parquet)
-            Console(stderr=True).print(f"[green]done[/] {parquet}  ({rows:,} rows)", highlight=False)
-        else:
-            output.as_table(found, Console(width=None if sys.stdout.isatty() else 200))
+        for found, last in output.statements(connection, query):
+            if found is None:
+                continue
+            if not (as_csv or as_json or parquet):
+                output.as_table(found, console)
+            elif last:
+                _write(found, as_csv, parquet)
     except duckdb.Error as error:
         fail(str(error), EXIT_FAILED)
     except BrokenPipeError:  # `| head`
         sys.stderr.close()
+    except OSError as error:
+        fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        fail("stopped", EXIT_INTERRUPTED)
+
+
+def _write(found, as_csv: bool, parquet: Path | None) -> None:  # type: ignore[no-untyped-def]
+    from pipeline.sql import output
+
+    if as_csv:
+        output.as_csv(found)
+    elif parquet is None:
+        output.as_json(found)
+    else:
+        rows = output.as_parquet(found, parquet)
+        Console(stderr=True).print(f"[green]done[/] {escape(str(parquet))}  ({rows:,} rows)", highlight=False)

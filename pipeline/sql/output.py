@@ -4,38 +4,65 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 ROWS_AT_ONCE = 100_000
 SHOWN = 100  # rows of a table for people
-WIDEST = 60  # characters of a cell in it
+RECORDS = 10  # rows that are shown one below the other, where a table would be too wide
+WIDEST = 60  # characters of a cell of a table
+LEAST = 14  # columns of a terminal that a text needs to be of use
+BETWEEN = 3  # columns from one cell to the next
+JOINER = "\u200d"  # makes one emoji of several; no other invisible character is printed as it is
 
 
-def as_table(answer: duckdb.DuckDBPyRelation, console: Console) -> int:
-    """Prints the first rows; returns how many."""
+def statements(
+    connection: duckdb.DuckDBPyConnection, text: str
+) -> Iterator[tuple[duckdb.DuckDBPyRelation | None, bool]]:
+    """Runs one statement after the other: its answer (None where it has none), and whether it is the last.
+
+    Raises:
+        duckdb.Error: a statement is wrong; those before it have run.
+    """
+    found = connection.extract_statements(text)
+    for number, one in enumerate(found, 1):
+        asks = duckdb.ExpectedResultType.QUERY_RESULT in one.expected_result_type
+        if not asks:
+            connection.execute(one)
+        yield (connection.sql(one) if asks else None), number == len(found)
+
+
+def as_table(answer: duckdb.DuckDBPyRelation, console: Console) -> str:
+    """Prints the first rows, one below the other where a table would be too wide; returns how many, in words."""
     found = answer.limit(SHOWN + 1).to_arrow_table()
-    table = Table(show_edge=False, pad_edge=False)
     numbers = [pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in found.schema]
-    for name, number in zip(found.column_names, numbers, strict=True):
-        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
-    for row in found.slice(0, SHOWN).to_pylist():
-        table.add_row(*(Text(cell(one)) for one in row.values()))
-    console.print(table)
-    if found.num_rows > SHOWN:
-        console.print(f"… the first {SHOWN} rows; all of them with --csv, --json or --parquet FILE", style="dim")
-    return min(found.num_rows, SHOWN)
+    values = [column.to_pylist() for column in found.slice(0, SHOWN).columns]
+    cells = [[cell(one) for one in column] for column in values]
+    rows = min(found.num_rows, SHOWN)
+    widths = _widths(found.column_names, cells, numbers, console.width)
+    if widths is not None:
+        console.print(_table(found.column_names, cells, numbers, widths))
+        shown = rows
+    else:
+        shown = min(rows, RECORDS)
+        _print_records(found.column_names, values, shown, console)
+    more = found.num_rows > shown
+    if more:
+        console.print(f"… the first {shown} rows; all of them with --csv, --json or --parquet FILE", style="dim")
+    return f"{'more than ' if more else ''}{shown:,} row{'' if shown == 1 else 's'}"
 
 
-def cell(found: Any) -> str:
+def cell(found: Any, longest: int | None = WIDEST) -> str:
     """A value for people: grouped digits, one line, not too long; NULL as a dot."""
     if found is None:
         return "·"
@@ -45,17 +72,28 @@ def cell(found: Any) -> str:
         return f"{found:,}"
     if isinstance(found, float):
         return f"{found:,.4g}" if abs(found) < 1000 else f"{found:,.1f}"
-    text = " ".join((", ".join(map(str, found)) if isinstance(found, list) else str(found)).split())
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+    text = visible(" ".join((", ".join(map(str, found)) if isinstance(found, list) else str(found)).split()))
+    return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
-def as_csv(answer: duckdb.DuckDBPyRelation) -> None:
-    """To standard output, with a header; lists become JSON."""
+def visible(text: str) -> str:
+    r"""Text without anything that a terminal would obey: escape sequences, and marks that turn the order of letters around.
+
+    They come out as \x1b or \u202e.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == JOINER else one.encode("unicode_escape").decode() for one in text)
+
+
+def as_csv(answer: duckdb.DuckDBPyRelation, file: IO[bytes] | None = None) -> None:
+    """With a header, to standard output unless a file is named; lists and structures become JSON."""
     reader = answer.to_arrow_reader(ROWS_AT_ONCE)
-    schema = pa.schema([pa.field(f.name, pa.string() if pa.types.is_nested(f.type) else f.type) for f in reader.schema])
-    with pa.csv.CSVWriter(sys.stdout.buffer, schema) as writer:
+    schema = pa.schema([pa.field(f.name, f.type if _is_plain(f.type) else pa.string()) for f in reader.schema])
+    with pa.csv.CSVWriter(file or sys.stdout.buffer, schema) as writer:
         for batch in reader:
-            writer.write_batch(pa.record_batch([_flat(column) for column in batch.columns], schema=schema))
+            columns = [column if _is_plain(column.type) else _as_text(column) for column in batch.columns]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
 
 
 def as_json(answer: duckdb.DuckDBPyRelation) -> None:
@@ -80,8 +118,63 @@ def as_parquet(answer: duckdb.DuckDBPyRelation, path: Path) -> int:
     return rows
 
 
-def _flat(column: pa.Array) -> pa.Array:
-    if not pa.types.is_nested(column.type):
-        return column
-    texts = [None if one is None else json.dumps(one, ensure_ascii=False, default=str) for one in column.to_pylist()]
+def _table(names: Sequence[str], cells: list[list[str]], numbers: list[bool], widths: list[int]) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    for name, number in zip(names, numbers, strict=True):
+        table.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
+    for row in zip(*cells, strict=True):
+        table.add_row(*(_cut(one, width) for one, width in zip(row, widths, strict=True)))
+    return table
+
+
+def _widths(names: Sequence[str], cells: list[list[str]], numbers: list[bool], room: int) -> list[int] | None:
+    """Widths of columns that fit into `room`, the widest texts cut first; None where they would be of no use."""
+    heads = [cell_len(name) for name in names]
+    natural = [max([head, *map(cell_len, column)]) for head, column in zip(heads, cells, strict=True)]
+    least = [
+        width if number else min(width, max(LEAST, head))
+        for width, number, head in zip(natural, numbers, heads, strict=True)
+    ]
+    for widest in range(max(natural, default=0), 0, -1):
+        widths = [max(low, min(width, widest)) for low, width in zip(least, natural, strict=True)]
+        if sum(widths) + BETWEEN * (len(widths) - 1) <= room:
+            return widths
+        if widths == least:
+            break
+    return None
+
+
+def _cut(text: str, width: int) -> Text:
+    cut = Text(text)
+    cut.truncate(width, overflow="ellipsis")
+    return cut
+
+
+def _print_records(names: Sequence[str], values: list[list[Any]], rows: int, console: Console) -> None:
+    for row in range(rows):
+        table = Table(show_header=False, show_edge=False, pad_edge=False, box=None)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, column in zip(names, values, strict=True):
+            table.add_row(Text(name), Text(cell(column[row], None)))
+        console.rule(f"row {row + 1}", align="left", style="dim")
+        console.print(table)
+
+
+def _is_plain(found: pa.DataType) -> bool:
+    """Whether Arrow's CSV writer knows the type."""
+    kinds = pa.types
+    tests = (
+        kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_string, kinds.is_large_string, kinds.is_date,
+        kinds.is_timestamp, kinds.is_null,
+    )  # fmt: skip
+    return any(test(found) for test in tests)
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    nested = pa.types.is_nested(column.type)
+    texts = [
+        None if one is None else json.dumps(one, ensure_ascii=False, default=str) if nested else str(one)
+        for one in column.to_pylist()
+    ]
     return pa.array(texts, pa.string())

@@ -118,6 +118,17 @@ def test_answers_as_table_csv_json_and_parquet(finished: Run, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["answer.parquet"]
 
 
+def test_a_table_fits_and_a_caption_cannot_command_the_terminal(finished: Run) -> None:
+    shown = zhclip(finished.folder, "from pairs limit 2").stdout.splitlines()
+    assert any(line.split()[:1] == ["image_sha256"] for line in shown)  # too wide for a table: one below the other
+    hostile = "select chr(27) || '[2J' || chr(155) || '31m' || chr(8238) || '家👨‍👩‍👧' || chr(10) || 'x' as caption"
+    assert "\\x1b[2J\\x9b31m\\u202e家👨‍👩‍👧 x" in zhclip(finished.folder, hostile).stdout
+    both = zhclip(finished.folder, "create table t as select 7 as a; from t; select 8 as b").stdout.split()
+    assert [one for one in both if one in ("7", "8")] == ["7", "8"]
+    odd = "select 1.5::decimal(4, 2) as a, interval 1 day as b, 'ab'::blob as c, {'d': 1} as d, null as e"
+    assert zhclip(finished.folder, odd, "--csv").returncode == 0
+
+
 def test_what_cannot_be_answered(finished: Run, tmp_path: Path) -> None:
     wrong = zhclip(finished.folder, "select colour from pairs")
     assert wrong.returncode == 1 and "colour" in wrong.stderr and "Traceback" not in wrong.stderr
@@ -134,7 +145,13 @@ def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
         terminal.type("from pairs;\n")
         rows = sum(found.counts["out"] for found in finished.manifests("publish"))
         terminal.until(f"{rows:,}")
-        terminal.until("1 rows")
+        terminal.until("1 row,")
+        terminal.type("select count(*) as found from rejec\t")
+        terminal.until("ted")  # what Tab adds
+        terminal.type(";\n")
+        terminal.until("1 row,")
+        terminal.type(f".csv {tmp_path}/answer.csv\n")
+        terminal.until("done")
         terminal.type("select nothing_like_it;\n")
         terminal.until("Error")
         terminal.type("select count(*) from range(10000000000) a, range(10000000000) b;\n")
@@ -143,6 +160,9 @@ def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
         terminal.until("stopped")
         terminal.type(".quit\n")
         assert terminal.process.wait(20) == 0
+    with connect(finished.folder) as connection:
+        rejected = connection.execute("select count(*) from rejected").fetchall()[0][0]
+    assert (tmp_path / "answer.csv").read_text(encoding="utf-8") == f'"found"\n{rejected}\n'
     assert "from pairs;" in (tmp_path / "zhclip/sql_history").read_text(encoding="utf-8")
 
 
