@@ -1,6 +1,7 @@
 """Copies of images: how many are found, how many others are taken for copies, and what the search costs.
 
     python -m benchmarks.image_duplicates curve [--photos FOLDER …]     # recall and false positives by distance
+    python -m benchmarks.image_duplicates confirm [--photos FOLDER …]   # the same where embeddings must agree as well
     python -m benchmarks.image_duplicates search --millions 1 10         # time and peak memory, in a process of its own
     python -m benchmarks.image_duplicates agree                          # with all against all, at 20,000 hashes
 
@@ -79,11 +80,12 @@ CHANGES: dict[str, Change] = {
 
 
 class Hashed:
-    """Hashes, mirror hashes and colours of images."""
+    """Images as they are stored, their hashes, mirror hashes and colours."""
 
     def __init__(self, images: Iterable[Image.Image]) -> None:
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(stored_fingerprint, images))
+            self.jpegs = list(pool.map(stored, images))
+            found = list(pool.map(stored_fingerprint, self.jpegs))
         self.hashes = decode_hashes([one.image_hash for one in found])
         self.mirrors = decode_hashes([one.mirror_hash for one in found])
         self.colours = decode_colours([one.image_hash for one in found])
@@ -103,10 +105,14 @@ class Hashed:
         return bits.min(axis=0), colours[way, np.arange(len(way))]
 
 
-def stored_fingerprint(image: Image.Image) -> Fingerprint:
-    """The fingerprint of an image after the download stage."""
-    stored = resize(encode(image.convert("RGB"), quality=92), Download()).jpeg
-    return fingerprint(np.asarray(Image.open(io.BytesIO(stored)).convert("RGB")))
+def stored(image: Image.Image) -> bytes:
+    """The JPEG that the download stage makes of an image on the web."""
+    return resize(encode(image.convert("RGB"), quality=92), Download()).jpeg
+
+
+def stored_fingerprint(jpeg: bytes) -> Fingerprint:
+    """As the score stage takes it."""
+    return fingerprint(np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")))
 
 
 def drawings(count: int, size: int) -> list[Image.Image]:
@@ -189,7 +195,7 @@ def middle(image: Image.Image, crop: float) -> Image.Image:
 
 def table_row(name: str, cells: Iterable[object]) -> None:
     """A line of the table."""
-    print(f"{name:<26}" + "".join(f"{cell!s:>9}" for cell in cells), flush=True)
+    print(f"{name:<34}" + "".join(f"{cell!s:>9}" for cell in cells), flush=True)
 
 
 def planted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -252,13 +258,19 @@ def peak() -> float:
 def main() -> None:
     """See the top of this file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.image_duplicates", description=__doc__)
-    parser.add_argument("what", choices=("curve", "search", "agree"))
+    parser.add_argument("what", choices=("curve", "confirm", "search", "agree"))
     parser.add_argument("--photos", type=Path, nargs="*", default=[])
     parser.add_argument("--millions", type=float, nargs="*", default=[1])
     parser.add_argument("--distance", type=int, default=16)
+    parser.add_argument("--text-model", default="demo/mclip-tiny/text", help="confirm: as score.text_model of a recipe")
+    parser.add_argument("--image-model", default="demo/mclip-tiny/image", help="confirm: as score.image_model")
     given = parser.parse_args()
     if given.what == "curve":
         curve(given.photos)
+    elif given.what == "confirm":
+        from benchmarks.image_confirm import confirm
+
+        confirm(given.photos, given.text_model, given.image_model)
     elif given.what == "agree":
         agree(20_000, given.distance)
     elif len(given.millions) == 1:

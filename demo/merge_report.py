@@ -173,8 +173,8 @@ def _is_copy(form: str) -> bool:
 
 
 def _winner(fate: Fate) -> str:
-    """The key that a verdict of duplicates names: the last part of the detail."""
-    return fate.detail.rpartition("; ")[2]
+    """The key that a verdict of duplicates names: the last part of the detail, before distance and cosine."""
+    return fate.detail.rpartition("; ")[2].partition(",")[0]
 
 
 def _tallies(kind: str, counts: dict[str, Counter[str]]) -> list[Tally]:

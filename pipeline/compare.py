@@ -1,15 +1,15 @@
 """Compare: what only all pairs of a run together can tell: copies of test images, copies of each other, full sources.
 
-One item. It reads fingerprints and scores, no image; about 110 bytes a pair are in memory, and the search's own arrays.
-`select` reads the verdicts of its shard.
+One item. It reads fingerprints and scores, no image; about 120 bytes a pair are in memory, and the search's own arrays.
+Embeddings are read of those pairs alone whose hashes are near another's. `select` reads the verdicts of its shard.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,31 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters.images import embeddings
 from filters.images.duplicates import Copies, find_copies
+from filters.images.embeddings import Confirmation
 from filters.images.fingerprint import COLUMNS
 from filters.images.matching import Fingerprints, nearest
-from pipeline.ledger import write_parquet
+from pipeline.compare_tables import SHARD, VERDICTS, commit
+from pipeline.embeddings import PairEmbeddings, read_embeddings
 from pipeline.plan import cut
-from pipeline.runfolder import Attempt, Item, Run, RunError
-
-SHARD = "000000"
-VERDICTS = pa.schema(
-    [
-        pa.field("key", pa.string(), False),
-        pa.field("reasons", pa.list_(pa.string()), False),
-        pa.field("detail", pa.string()),  # key of the winner, or test set, image and distance
-    ]
-)
-CLUSTERS = pa.schema(
-    [
-        pa.field("cluster", pa.string(), False),  # key of its winner
-        pa.field("key", pa.string(), False),
-        pa.field("source", pa.string(), False),
-        pa.field("kind", pa.string(), False),  # winner, same_pixels, near
-        pa.field("distance", pa.int16(), False),  # differing bits of 192 from the winner's hash
-    ]
-)
-ROWS_AT_ONCE = 1 << 17
+from pipeline.runfolder import Item, Run, RunError
+from pipeline.score_step import read_scores
 
 
 @dataclass(frozen=True)
@@ -56,7 +41,9 @@ class Scored:
     url: np.ndarray  # uint64 (n,): hash of source and url
     test: np.ndarray  # int64 (n,): row of the nearest test image, or -1
     test_bits: np.ndarray  # int64 (n,)
+    test_cosine: np.ndarray  # float32 (n,): NaN where embeddings were not asked
     images: Fingerprints | None  # where images are compared
+    shards: dict[str, int]  # plan shard → its scored pairs
 
 
 @dataclass(frozen=True)
@@ -67,6 +54,25 @@ class TestImageTable:
     images: Fingerprints
     sets: np.ndarray  # int64 (m,): position in the recipe
     names: pa.ChunkedArray  # (m,)
+    place: np.ndarray  # int64 (m,): row of its image's embedding
+    embeddings: np.ndarray | None  # float16 (images, 2, dim), where they confirm copies
+    revision: str | None  # of the image tower that they are from
+
+    @classmethod
+    def of(cls, table: pa.Table, sets: np.ndarray, confirmed: bool) -> TestImageTable:
+        """From rows of test_images/*.parquet without an error, and the position of each row's set.
+
+        Args:
+            confirmed: whether the recipe has them confirmed by embeddings, so that they are there.
+        """
+        uncropped = pc.equal(table["crop"], 0.0)  # the first row of each image
+        vectors = revision = None
+        if confirmed and table.num_rows:
+            own = table.filter(uncropped)
+            vectors = embeddings.decode([own[name] for name in embeddings.COLUMNS])
+            revision = own["image_revision"][0].as_py()
+        images = Fingerprints.decode(*(table[name].to_pylist() for name in COLUMNS))
+        return cls(images, sets, table["image"], np.cumsum(uncropped) - 1, vectors, revision)
 
 
 def applies(run: Run) -> bool:
@@ -87,10 +93,10 @@ def work(run: Run, item: Item) -> None:
     eligible = pairs.passes & (pairs.test < 0)
     rank = np.empty(len(eligible), dtype=np.int64)
     rank[np.lexsort((np.arange(len(rank)), -pairs.area, -pairs.score))] = np.arange(len(rank))
-    copies = _copies(run, pairs, rank, eligible)
-    over = _over_caps(run, pairs, rank, eligible & (copies.winner < 0))
     with run.attempt("compare", item.name) as attempt:
-        _commit(run, attempt, pairs, tests, copies, over)
+        copies = _copies(run, pairs, rank, eligible, attempt.folder)
+        over = _over_caps(run, pairs, rank, eligible & (copies.winner < 0))
+        commit(run, attempt, pairs, tests, copies, over)
 
 
 def verdicts(run: Run, keys: pa.ChunkedArray) -> pa.Table:
@@ -112,12 +118,8 @@ def _test_images(run: Run) -> TestImageTable | None:
         pq.read_table(run.path("test_images", f"{found.shard}.parquet")) for found in run.manifests("test_images")
     ]
     whole = [table.filter(pc.is_null(table["error"])) for table in shards]
-    together = pa.concat_tables(whole)
-    return TestImageTable(
-        Fingerprints.decode(*(together[name].to_pylist() for name in COLUMNS)),
-        np.repeat(np.arange(len(whole)), [table.num_rows for table in whole]),
-        together["image"],
-    )
+    sets = np.repeat(np.arange(len(whole)), [table.num_rows for table in whole])
+    return TestImageTable.of(pa.concat_tables(whole), sets, run.recipe.images.test_min_cosine is not None)
 
 
 def _read(run: Run, tests: TestImageTable | None) -> Scored:
@@ -126,13 +128,16 @@ def _read(run: Run, tests: TestImageTable | None) -> Scored:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = list(pool.map(lambda shard: _read_shard(run, shard, tests), shards))
     images = [part.images for part in parts if part.images is not None]
-    names = ("keys", "source", "score", "passes", "area", "url", "test", "test_bits")
+    names = ("keys", "source", "score", "passes", "area", "url", "test", "test_bits", "test_cosine")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Scored(**columns, images=Fingerprints.concatenate(images) if images else None)
+    together = Fingerprints.concatenate(images) if images else None
+    return Scored(
+        **columns, images=together, shards={name: rows for part in parts for name, rows in part.shards.items()}
+    )
 
 
 def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
-    scores = pq.read_table(run.path("score", f"{shard}.parquet"))
+    scores = read_scores(run, shard)
     plan = pq.read_table(run.path("plan", f"{shard}.parquet"), columns=["key", "source", "url"])
     raw = pq.read_table(run.path("download", f"{shard}.parquet"), columns=["key", "original_width", "original_height"])
     pairs, sizes = (table.filter(pc.is_in(table["key"], scores["key"])) for table in (plan, raw))
@@ -140,9 +145,14 @@ def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
         raise ValueError(f"shard {shard}: plan/, raw/ and scores/ do not hold the same keys; run `zhclip verify`")
     images = _fingerprints(run, shard, scores)
     recipe, count = run.recipe.images, scores.num_rows
-    test, bits = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    test, bits, cosine = (
+        np.full(count, -1, dtype=np.int64),
+        np.zeros(count, dtype=np.int64),
+        np.zeros(count, np.float32),
+    )
     if images is not None and tests is not None:
-        test, bits = nearest(images, tests.images, recipe.test_distance, recipe.test_colours)
+        confirm = _confirmed_by(run, shard, scores, tests)
+        test, bits, cosine = nearest(images, tests.images, recipe.test_distance, recipe.test_colours, confirm)
     area = pc.multiply(pc.cast(sizes["original_width"], pa.int64()), pc.cast(sizes["original_height"], pa.int64()))
     source = pc.index_in(pairs["source"], pa.array(list(run.recipe.sources))).to_numpy().astype(np.int16)
     return Scored(
@@ -154,8 +164,29 @@ def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
         pl.DataFrame(pairs.select(["source", "url"])).hash_rows().to_numpy(),
         test,
         bits,
+        cosine,
         images,
+        {shard: count},
     )
+
+
+def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: TestImageTable) -> Confirmation | None:
+    """What else makes a pair of this shard a copy of a test image, where the recipe asks for more than hashes."""
+    least, vectors = run.recipe.images.test_min_cosine, tests.embeddings
+    if least is None or vectors is None:
+        return None
+    towers = set(scores["image_revision"].to_pylist()) - {tests.revision}
+    if towers:
+        raise RunError(
+            f"scores/{shard}.parquet has embeddings of image tower {towers.pop()}, test_images/ of {tests.revision}: "
+            "score.image_model was replaced in between. Put the former one back and remove test_images/, or start a new run"
+        )
+
+    def cosine(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        rows, first = np.unique(mine, return_inverse=True)
+        return embeddings.cosines(read_embeddings(run, shard, rows), first, vectors, tests.place[theirs])
+
+    return Confirmation(least, cosine)
 
 
 def limits(run: Run) -> pa.Table:
@@ -194,12 +225,15 @@ def _fingerprints(run: Run, shard: str, scores: pa.Table) -> Fingerprints | None
     return Fingerprints.decode(*(scores[name].to_pylist() for name in COLUMNS))
 
 
-def _copies(run: Run, pairs: Scored, rank: np.ndarray, eligible: np.ndarray) -> Copies:
+def _copies(run: Run, pairs: Scored, rank: np.ndarray, eligible: np.ndarray, scratch: Path) -> Copies:
     config = run.recipe.images.duplicates
     if config is None or pairs.images is None:
         nobody = np.full(len(rank), -1, dtype=np.int64)
-        return Copies(nobody, np.zeros_like(nobody), np.zeros(len(rank), dtype=bool))
-    found = find_copies(pairs.images, rank, eligible, config)
+        return Copies(nobody, np.zeros_like(nobody), np.zeros(len(rank), dtype=bool), np.zeros(len(rank), np.float32))
+    confirm = None
+    if config.min_cosine is not None:
+        confirm = Confirmation(config.min_cosine, PairEmbeddings(run, pairs.shards, scratch).cosine)
+    found = find_copies(pairs.images, rank, eligible, config, confirm)
     if config.several_captions:
         same_image = (found.winner >= 0) & (pairs.url == pairs.url[found.winner])
         found.winner[same_image] = -1
@@ -217,75 +251,3 @@ def _over_caps(run: Run, pairs: Scored, rank: np.ndarray, kept: np.ndarray) -> n
             rows = rows[np.argsort(rank[rows])]
         over[rows[source.max_pairs :]] = True
     return over
-
-
-def _commit(
-    run: Run, attempt: Attempt, pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray
-) -> None:
-    verdict, cluster = attempt.folder / "verdicts.parquet", attempt.folder / "clusters.parquet"
-    out = np.flatnonzero((pairs.test >= 0) | (copies.winner >= 0) | over)
-    with pq.ParquetWriter(verdict, VERDICTS, compression="zstd") as writer:
-        for start in range(0, len(out), ROWS_AT_ONCE):
-            writer.write_table(_verdicts(run, pairs, tests, copies, over, out[start : start + ROWS_AT_ONCE]))
-    write_parquet(_clusters(run, pairs, copies), cluster)
-    counts = {
-        "in": len(over),
-        "test_images": int((pairs.test >= 0).sum()),
-        "duplicates": int((copies.winner >= 0).sum()),
-        "over_cap": int(over.sum()),
-        "out": len(over) - len(out),
-    }
-    attempt.commit(
-        {
-            verdict: run.path("compare", f"{SHARD}.verdicts.parquet"),
-            cluster: run.path("compare", f"{SHARD}.clusters.parquet"),
-        },
-        counts,
-    )
-
-
-def _verdicts(
-    run: Run, pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray, rows: np.ndarray
-) -> pa.Table:
-    """Reasons and details of `rows`, all of which fall out."""
-    sets = list(run.recipe.images.test_sets)
-    reasons, details = [], []
-    for row in rows:
-        found = list(_reasons(sets, pairs, tests, copies, over, row))
-        reasons.append([reason for reason, _ in found])
-        details.append("; ".join(detail for _, detail in found if detail) or None)
-    return pa.table([pa.array(pairs.keys[rows].astype(str)), reasons, details], schema=VERDICTS)
-
-
-def _reasons(
-    sets: list[str], pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray, row: int
-) -> Iterator[tuple[str, str]]:
-    if tests is not None and (test := pairs.test[row]) >= 0:
-        name, image = sets[tests.sets[test]], tests.names[int(test)].as_py()
-        bits = pairs.test_bits[row]
-        yield f"test_image_{name}", f"{name} image {image}, " + ("same pixels" if bits < 0 else f"distance {bits}")
-    if (winner := copies.winner[row]) >= 0:
-        yield "duplicate_image" if copies.exact[row] else "near_duplicate_image", pairs.keys[winner].decode()
-    if over[row]:
-        yield "over_source_cap", ""
-
-
-def _clusters(run: Run, pairs: Scored, copies: Copies) -> pa.Table:
-    """One row per member of each cluster of two or more, the winner first, then in key order."""
-    lost = np.flatnonzero(copies.winner >= 0)
-    heads = np.unique(copies.winner[lost])
-    rows, head = np.concatenate([heads, lost]), np.concatenate([heads, copies.winner[lost]])
-    kind = np.concatenate([np.zeros(len(heads), dtype=np.int64), np.where(copies.exact[lost], 1, 2)])
-    order = np.lexsort((rows, kind > 0, head))
-    rows, head, kind = rows[order], head[order], kind[order]
-    sources = np.array(list(run.recipe.sources))
-    return pa.table(
-        [
-            pa.array(pairs.keys[head].astype(str)),
-            pa.array(pairs.keys[rows].astype(str)),
-            pa.array(sources[pairs.source[rows]]),
-            pa.array(np.array(["winner", "same_pixels", "near"])[kind]),
-            pa.array(np.where(kind > 0, copies.bits[rows], 0).astype(np.int16)),
-        ],
-        schema=CLUSTERS,
-    )

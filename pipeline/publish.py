@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline import card
 from pipeline.ledger import rows_by_source, write_parquet
 from pipeline.runfolder import Item, Run
-from pipeline.score_step import MODEL_COLUMNS, downloaded, mapped
+from pipeline.score_step import MODEL_COLUMNS, downloaded, mapped, read_scores
 from pipeline.tar import END_OF_TAR, sample_members
 
 Piece = tuple[str, int, int]
@@ -69,7 +69,7 @@ def shards_of_pieces(run: Run) -> dict[str, list[Piece]]:
 def _kept(run: Run, shard: str) -> pa.Table:
     """The kept pairs of a plan shard, in key order, with all that is known of them."""
     decisions = pq.read_table(run.path("select", f"{shard}.parquet"))
-    scores = pq.read_table(run.path("score", f"{shard}.parquet"))
+    scores = read_scores(run, shard)
     pairs = downloaded(run, shard)
     pairs = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
     if not (pairs["key"].equals(scores["key"]) and pairs["key"].equals(decisions["key"])):

@@ -85,6 +85,15 @@ class Recipe(Config):
             raise ValueError(f"sources.{asking[0]}.max_nsfw needs score.nsfw: true; found false")
         return self
 
+    @model_validator(mode="after")
+    def _embeddings_are_there(self) -> Recipe:
+        if self.images.confirmed_by and not self.score.embeddings:
+            raise ValueError(
+                f"images.{self.images.confirmed_by[0]} needs score.embeddings: true; found false (a run that was scored "
+                "without embeddings cannot get them: that takes a new run)"
+            )
+        return self
+
     def canonical(self) -> dict[str, Any]:
         """All values, defaults included, as plain JSON types."""
         return self.model_dump(mode="json")
@@ -97,20 +106,24 @@ class Recipe(Config):
         card = {name: {key: source[key] for key in ("license", "homepage")} for name, source in sources.items()}
         plan = {name: _planned(source) for name, source in sources.items()}
         download = _without(everything["download"], SPEED_ONLY["download"])
+        score = _unless_off(_without(everything["score"], SPEED_ONLY["score"]), "embeddings", "mirror_embeddings")
+        images = _unless_off(everything["images"], "test_min_cosine")
+        images["duplicates"] = images["duplicates"] and _unless_off(images["duplicates"], "min_cosine")
+        embedded = {"score": score} if self.images.test_min_cosine is not None else {}
         return {
             "translate": _translated(everything),
             "plan": {"sources": plan, "duplicates": everything["duplicates"], "plan": everything["plan"]},
             "download": {"download": download},
-            "score": {"score": _without(everything["score"], SPEED_ONLY["score"])},
-            "test_images": {"test_sets": everything["images"]["test_sets"], "download": download},
-            "select": {"by_source": select, "images": everything["images"]},
+            "score": {"score": score},
+            "test_images": {"test_sets": images["test_sets"], "download": download, **embedded},
+            "select": {"by_source": select, "images": images},
             "publish": {"publish": everything["publish"], "name": everything["name"], "card": card},
         }[stage]
 
     def digest(self, stage: str) -> str:
         """16 hex digits that change when this stage's output would: it covers all stages up to `stage`.
 
-        Fingerprints of test images ("test_images") depend on no stage.
+        Fingerprints of test images ("test_images") depend on no stage; their embeddings, where asked for, on the scorer.
         """
         if stage == "test_images":
             return _digest([self.stage_inputs(stage)])
@@ -173,6 +186,11 @@ def _digest(parts: Sequence[Mapping[str, Any]]) -> str:
 
 def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in names}
+
+
+def _unless_off(values: Mapping[str, Any], *later: str) -> dict[str, Any]:
+    """Without values that came later and are off (null or false): a run that an older version made has the same digests."""
+    return {key: value for key, value in values.items() if key not in later or value not in (None, False)}
 
 
 def _override(content: dict[str, Any], override: str) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters.images.embeddings import COLUMNS as EMBEDDINGS
 from pipeline.ledger import FAILED, as_lists, count_by_source, entries, write_ledger, write_parquet
 from pipeline.runfolder import Attempt, Item, Run
 
@@ -62,6 +63,13 @@ def downloaded(run: Run, shard: str) -> pa.Table:
         if name not in ("key", "status", "reason", "detail"):
             together = together.append_column(name, raw[name])
     return together.filter(pc.equal(raw["status"], "ok"))
+
+
+def read_scores(run: Run, shard: str) -> pa.Table:
+    """What is known of a shard's scored pairs, without their embeddings (`pipeline.embeddings` reads those)."""
+    path = run.path("score", f"{shard}.parquet")
+    names = [name for name in pq.read_schema(path).names if name not in EMBEDDINGS]
+    return pq.read_table(path, columns=names)
 
 
 def mapped(run: Run, shard: str) -> mmap.mmap:

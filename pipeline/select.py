@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.compare import limits, verdicts, with_nsfw
 from pipeline.ledger import REJECTED, count_by_source, entries, write_ledger, write_parquet
 from pipeline.runfolder import Attempt, Item, Run
+from pipeline.score_step import read_scores
 
 # A threshold is compared as float32, as scores are stored: a score written as 0.26 is not below 0.26.
 DECISIONS = """
@@ -33,7 +34,7 @@ def work(run: Run, item: Item) -> None:
 
 def _select(run: Run, shard: str, attempt: Attempt) -> None:
     pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
-    scores = pq.read_table(run.path("score", f"{shard}.parquet"))
+    scores = read_scores(run, shard)
     decisions = _decide(run, pairs, scores)
     dropped = decisions.filter(pc.invert(decisions["keep"]))
     lost = pairs.filter(pc.is_in(pairs["key"], dropped["key"]))  # both are in key order

@@ -20,6 +20,13 @@ class ImageDuplicates(Config):
     colours: int = value(
         32, "largest difference of a quarter's mean colour: a red heart is not a blue one", "of 255", ge=0, le=255
     )
+    min_cosine: float | None = value(
+        None,
+        "a near copy counts only if the cosine of the two images' embeddings is at least this (needs score.embeddings: "
+        "true); null: hashes alone decide; -1: cosines are only noted",
+        ge=-1,
+        le=1,
+    )
     several_captions: bool = value(
         False, "the best pair's url keeps all of its captions, as in COCO; false: one pair of a picture"
     )
@@ -40,7 +47,7 @@ class TestImages(Config):
 
 
 class Images(Config):
-    """What is decided by looking at images. It runs on hashes, in the select stage: no image is read again."""
+    """What is decided by looking at images. It runs on hashes and embeddings, in the select stage: no image is read again."""
 
     duplicates: ImageDuplicates | None = value(None, "reject copies of a picture across all sources; null: keep them")
     test_sets: dict[SetName, TestImages] = value(
@@ -52,3 +59,17 @@ class Images(Config):
     test_colours: int = value(
         32, "largest difference of a quarter's mean colour from a test image's", "of 255", ge=0, le=255
     )
+    test_min_cosine: float | None = value(
+        None,
+        "a near copy of a test image counts only if the cosine of their embeddings is at least this, as they are or with "
+        "the test image mirrored (needs score.embeddings: true); null: hashes alone decide; -1: cosines are only noted",
+        ge=-1,
+        le=1,
+    )
+
+    @property
+    def confirmed_by(self) -> list[str]:
+        """The values that ask for embeddings, by their place in `images`."""
+        asking = {"duplicates.min_cosine": self.duplicates and self.duplicates.min_cosine}
+        asking["test_min_cosine"] = self.test_min_cosine
+        return [place for place, least in asking.items() if least is not None]

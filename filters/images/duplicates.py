@@ -8,6 +8,7 @@ import numpy as np
 
 from filters.images.clusters import winners
 from filters.images.config import ImageDuplicates
+from filters.images.embeddings import Confirmation
 from filters.images.fingerprint import differing_bits
 from filters.images.matching import Fingerprints
 from filters.images.search import collapse, near_pairs
@@ -20,29 +21,65 @@ class Copies:
     winner: np.ndarray  # int64 (n,): its row, or -1
     bits: np.ndarray  # int64 (n,): differing bits of their hashes, the better way round
     exact: np.ndarray  # bool (n,): their pixels are equal
+    cosine: np.ndarray  # float32 (n,): of their embeddings, NaN where it was not asked for
 
 
-def find_copies(images: Fingerprints, rank: np.ndarray, eligible: np.ndarray, config: ImageDuplicates) -> Copies:
+def find_copies(
+    images: Fingerprints,
+    rank: np.ndarray,
+    eligible: np.ndarray,
+    config: ImageDuplicates,
+    confirm: Confirmation | None = None,
+) -> Copies:
     """Every image that is near to a better one that stays; see `clusters.winners` for which stay.
 
     Args:
         rank: int64 (n,), a permutation of 0 to n - 1; 0 is the best.
         eligible: bool (n,): who can win. The others are copies where they are near to a winner.
+        confirm: what else must hold of two rows that are near; equal pixels need no more. Images of one fingerprint are
+            looked at as the best of them that confirms them; in the end each copy is confirmed with its very winner, or stays.
     """
     by_hash = ~images.plain if config.distance is not None else np.zeros_like(images.plain)
     members, groups = collapse(_identity(images, by_hash))
+    if confirm:
+        members, groups = _divided(groups, np.where(eligible, rank, rank + len(rank)), images.pixels, confirm)
     first_rank, can_win = _best_of_groups(groups, len(members), rank, eligible)
-    first, second = _edges(images, members[by_hash[members]], config)
-    place = np.full(len(groups), -1, dtype=np.int64)
-    place[members] = np.arange(len(members))
-    better = winners(place[first], place[second], first_rank, can_win)
     row_of_rank = np.empty(len(rank), dtype=np.int64)
     row_of_rank[rank] = np.arange(len(rank))
+    heads = row_of_rank[first_rank % max(1, len(rank))]
+    nodes = np.flatnonzero(by_hash[heads])
+    first, second = _edges(images, heads[nodes], config, confirm)
+    better = winners(nodes[first], nodes[second], first_rank, can_win)
     chosen = np.where(better >= 0, better, np.where(can_win, np.arange(len(members)), -1))
-    best_row = np.where(chosen >= 0, row_of_rank[first_rank[chosen] % max(1, len(rank))], -1)
-    winner = best_row[groups]
+    winner = np.where(chosen >= 0, heads[chosen], -1)[groups]
     winner[winner == np.arange(len(winner))] = -1
-    return _described(images, winner)
+    return _described(images, winner, confirm)
+
+
+def _divided(
+    groups: np.ndarray, order: np.ndarray, pixels: np.ndarray, confirm: Confirmation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of equal fingerprints, divided: the best of each and those that it confirms, the best of the others, and so on.
+
+    Args:
+        order: int64 (n,), all different; the lowest is the best.
+
+    Returns:
+        the first row of each group, and int64 (n,), the group of each row, as `collapse` does.
+    """
+    groups, count = groups.copy(), int(groups.max(initial=-1)) + 1
+    left = np.flatnonzero(np.bincount(groups)[groups] > 1)
+    while len(left):
+        left = left[np.lexsort((order[left], groups[left]))]
+        begins = np.append(True, groups[left][1:] != groups[left][:-1])
+        head = left[begins][np.cumsum(begins) - 1]
+        unequal = np.flatnonzero((pixels[left] != pixels[head]).any(axis=1))
+        _, counts = confirm(left[unequal], head[unequal])
+        left = left[unequal[~counts]]
+        groups[left] = count + groups[left] - groups[left].min(initial=0)
+        count = int(groups.max(initial=-1)) + 1
+    _, members, groups = np.unique(groups, return_index=True, return_inverse=True)
+    return members, groups
 
 
 def _identity(images: Fingerprints, by_hash: np.ndarray) -> np.ndarray:
@@ -65,19 +102,25 @@ def _best_of_groups(
     return best, best < len(rank)
 
 
-def _edges(images: Fingerprints, rows: np.ndarray, config: ImageDuplicates) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of `rows` that are near in hash and colour."""
+def _edges(
+    images: Fingerprints, rows: np.ndarray, config: ImageDuplicates, confirm: Confirmation | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in `rows` of pairs that are near in hash and colour, and confirmed."""
     found = [(np.zeros(0, dtype=np.int64),) * 2]
     if config.distance is not None:
         for one, other, _ in near_pairs(images.hashes[rows], config.distance, images.mirrors[rows]):
-            first, second = rows[one], rows[other]
-            close = images.colour_difference(first, images, second) <= config.colours
-            found.append((first[close], second[close]))
-    return np.concatenate([one for one, _ in found]), np.concatenate([other for _, other in found])
+            close = images.colour_difference(rows[one], images, rows[other]) <= config.colours
+            found.append((one[close], other[close]))
+    first, second = (np.concatenate(ends) for ends in zip(*found, strict=True))
+    if confirm:
+        _, counts = confirm(rows[first], rows[second])
+        first, second = first[counts], second[counts]
+    return first, second
 
 
-def _described(images: Fingerprints, winner: np.ndarray) -> Copies:
+def _described(images: Fingerprints, winner: np.ndarray, confirm: Confirmation | None) -> Copies:
     bits, exact = np.zeros(len(winner), dtype=np.int64), np.zeros(len(winner), dtype=bool)
+    cosine = np.full(len(winner), np.nan, dtype=np.float32)
     rows = np.flatnonzero(winner >= 0)
     best = winner[rows]
     straight = differing_bits(images.hashes[rows], images.hashes[best])
@@ -87,4 +130,8 @@ def _described(images: Fingerprints, winner: np.ndarray) -> Copies:
     )
     bits[rows] = np.minimum(straight, turned)
     exact[rows] = (images.pixels[rows] == images.pixels[best]).all(axis=1)
-    return Copies(winner, bits, exact)
+    if confirm:
+        near = rows[~exact[rows]]
+        cosine[near], counts = confirm(near, winner[near])
+        winner[near[~counts]] = -1
+    return Copies(winner, bits, exact, cosine)

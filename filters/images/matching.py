@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from filters.images.embeddings import Confirmation
 from filters.images.fingerprint import (
     decode_colours,
     decode_hashes,
@@ -48,35 +49,47 @@ class Fingerprints:
 
 
 def nearest(
-    candidates: Fingerprints, tests: Fingerprints, distance: int, colours: int
-) -> tuple[np.ndarray, np.ndarray]:
+    candidates: Fingerprints, tests: Fingerprints, distance: int, colours: int, confirm: Confirmation | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each candidate the row of the nearest test image, or of its mirror image, and the differing bits.
 
     Equal pixels count as -1 bits, and come first; of equally near ones the first counts.
 
+    Args:
+        confirm: what else must hold of a near one, a row of `candidates` and one of `tests`; equal pixels need no more.
+
     Returns:
-        int64 (n,) rows of `tests`, -1 where none is within `distance`; int64 (n,) bits.
+        int64 (n,) rows of `tests`, -1 where none is within `distance`; int64 (n,) bits; float32 (n,) cosines, NaN where
+        none was asked for.
     """
-    rows, bits = np.full(len(candidates.plain), -1, dtype=np.int64), np.full(len(candidates.plain), 999, dtype=np.int64)
-    first, second, near = _near(candidates, tests, distance)
-    close = candidates.colour_difference(first, tests, second) <= colours
+    count = len(candidates.plain)
+    rows, bits = np.full(count, -1, dtype=np.int64), np.full(count, 999, dtype=np.int64)
+    cosine = np.full(count, np.nan, dtype=np.float32)
+    first, second, near, known = _near(candidates, tests, distance, colours, confirm)
     same = _equal_pixels(candidates, tests)
-    first = np.concatenate([first[close], same[0]])
-    second = np.concatenate([second[close], same[1]])
-    near = np.concatenate([near[close], np.full(len(same[0]), -1)])
+    first, second = np.concatenate([first, same[0]]), np.concatenate([second, same[1]])
+    near = np.concatenate([near, np.full(len(same[0]), -1)])
+    known = np.concatenate([known, np.full(len(same[0]), np.nan, dtype=np.float32)])
     order = np.lexsort((second, near, first))
-    first, second, near = first[order], second[order], near[order]
-    best = np.ones(len(first), dtype=bool)
-    best[1:] = first[1:] != first[:-1]
-    rows[first[best]], bits[first[best]] = second[best], near[best]
-    return rows, bits
+    best = order[np.append(True, first[order][1:] != first[order][:-1])] if len(order) else order
+    rows[first[best]], bits[first[best]], cosine[first[best]] = second[best], near[best], known[best]
+    return rows, bits, cosine
 
 
-def _near(candidates: Fingerprints, tests: Fingerprints, distance: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _near(
+    candidates: Fingerprints, tests: Fingerprints, distance: int, colours: int, confirm: Confirmation | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of candidates and of test images that are near, their differing bits and cosines."""
     mine, theirs = np.flatnonzero(~candidates.plain), np.flatnonzero(~tests.plain)
     both = np.concatenate([tests.hashes[theirs], tests.mirrors[theirs]])
     first, second, bits = near_among(candidates.hashes[mine], both, distance)
-    return mine[first], theirs[second % max(1, len(theirs))], bits
+    first, second = mine[first], theirs[second % max(1, len(theirs))]
+    close = candidates.colour_difference(first, tests, second) <= colours
+    first, second, bits = first[close], second[close], bits[close]
+    if confirm is None:
+        return first, second, bits, np.full(len(first), np.nan, dtype=np.float32)
+    cosine, counts = confirm(first, second)
+    return first[counts], second[counts], bits[counts], cosine[counts]
 
 
 def _equal_pixels(candidates: Fingerprints, tests: Fingerprints) -> tuple[np.ndarray, np.ndarray]:

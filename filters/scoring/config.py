@@ -46,6 +46,16 @@ class Score(Config):
     mask_text: Literal["blur", "mask"] | None = value(
         None, "what happens to text in the image before scoring (arXiv 2307.03132); needs the extra zhclip[ocr]"
     )
+    embeddings: bool = value(
+        False,
+        "also store the embedding of each image (length 1, float16), which the score is computed from: it can confirm copies "
+        "(images.duplicates.min_cosine, images.test_min_cosine); it is not published",
+    )
+    mirror_embeddings: bool = value(
+        False,
+        "store the mirrored image's embedding as well, to confirm mirrored copies; unless `mirror` computes it anyway, the "
+        "image tower runs twice",
+    )
     nsfw: bool = value(False, "also store a probability that the image is pornographic; needs the extra zhclip[nsfw]")
 
     @model_validator(mode="after")
@@ -55,6 +65,12 @@ class Score(Config):
                 f"image_model must be given for text_model {self.text_model!r}; it is only known for "
                 f"{', '.join(PAIRED_TOWERS)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _stores_what_it_mirrors(self) -> Self:
+        if self.mirror_embeddings and not self.embeddings:
+            raise ValueError("mirror_embeddings needs embeddings: true; found false")
         return self
 
     @property

@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 
 from filters.devices import pick_device, pick_dtype
+from filters.images import embeddings as stored
 from filters.images.fingerprint import COLUMNS as FINGERPRINT
 from filters.scoring.config import Score
 from filters.scoring.images import Decoded, Looks, decode_ahead
@@ -85,8 +86,10 @@ class Scorer:
 
         The fingerprint is three columns: image_hash, mirror_hash, pixels_sha256 (see `filters.images.fingerprint`).
 
-        With `nsfw` in the configuration there is a fourth column, nsfw_score (float32, probability). With `mirror`, the
+        With `nsfw` in the configuration there is also a column nsfw_score (float32, probability). With `mirror`, the
         score is the mean of two cosines, so that thresholds keep their meaning; with `mask_text`, text is hidden before.
+        With `embeddings` there is a column embedding, and with `mirror_embeddings` one more, mirror_embedding (see
+        `filters.images.embeddings`).
 
         Where an image does not decode, its values are null and error says why; else error is null.
         Raises ValueError where `images` and `captions` differ in length.
@@ -95,8 +98,8 @@ class Scorer:
             raise ValueError(f"{len(images)} images but {len(captions)} captions")
         with self._decoding(images) as batches:  # the first images decode while the captions are embedded
             texts = self.embed_text(captions)
-            views, decoded = self._embed_batches(batches, self.config.mirror)
-        scores = cosines(views, texts)
+            views, decoded = self._embed_batches(batches, self.config.mirror or self.config.mirror_embeddings)
+        scores = cosines(views if self.config.mirror else views[:1], texts)
         errors = [one.error or (None if np.isfinite(score) else "score is not finite")
                   for one, score in zip(decoded, scores, strict=True)]  # fmt: skip
         columns = [
@@ -107,6 +110,9 @@ class Scorer:
         table = pa.Table.from_arrays(columns, schema=SCORES)
         if self.config.nsfw:
             table = table.append_column("nsfw_score", pa.array([one.nsfw_score for one in decoded], pa.float32()))
+        wanted = (self.config.embeddings, self.config.mirror_embeddings)
+        for name, view, asked in zip(stored.COLUMNS, views, wanted, strict=False):
+            table = table.append_column(name, stored.encode(view)) if asked else table
         return table
 
     def embed_text(self, captions: Sequence[str]) -> np.ndarray:
@@ -126,10 +132,10 @@ class Scorer:
         with self._decoding(images) as batches:
             return self._embed_batches(batches, mirror=False)[0][0]
 
-    def embed_views(self, images: Sequence[bytes | memoryview]) -> list[np.ndarray]:
-        """What `score` compares with captions, by `cosines`: `embed_images`, and with `mirror` that of mirrored images."""
+    def embed_views(self, images: Sequence[bytes | memoryview], mirror: bool | None = None) -> list[np.ndarray]:
+        """`embed_images`, and with `mirror` that of the mirrored images; None: as `score` compares them with captions."""
         with self._decoding(images) as batches:
-            return self._embed_batches(batches, self.config.mirror)[0]
+            return self._embed_batches(batches, self.config.mirror if mirror is None else mirror)[0]
 
     @contextmanager
     def _decoding(self, images: Sequence[bytes | memoryview]) -> Iterator[Iterator[list[Decoded]]]:

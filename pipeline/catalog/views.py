@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from filters.base import PAIR_SCHEMA
-from pipeline.compare import CLUSTERS
+from pipeline.compare_tables import CLUSTERS
 from pipeline.download.writer import OUTCOME_SCHEMA
 from pipeline.ledger import LEDGER_SCHEMA
 from pipeline.runfolder import FOLDERS, Step
@@ -57,7 +57,7 @@ LEDGER_FOLDERS: dict[Step, str] = {
 HEADER = """\
 -- {state}
 -- The views of a zhclip run, for DuckDB 1.3 or later. In the run's folder:   duckdb -init catalog.sql
--- From elsewhere:   duckdb -cmd "set variable run = 's3://bucket/runs/first/'" -init catalog.sql
+-- From elsewhere:   duckdb -cmd "set variable run = 'runs/first/'" -cmd ".read runs/first/catalog.sql"
 -- zhclip writes this file after every step; `zhclip sql RUN` uses it, and brings it up to date first.
 set variable run = coalesce(getvariable('run'), '');
 set variable catalog = coalesce(getvariable('catalog'), getvariable('run') || 'catalog/');

@@ -7,10 +7,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filters.base import value
+from filters.images import embeddings
+from filters.images.embeddings import Confirmation
 from filters.images.fingerprint import COLUMNS
 from filters.images.matching import Fingerprints, nearest
+from pipeline.compare import TestImageTable
+from pipeline.compare_tables import how_near
 from pipeline.policy.rule import Gate, Measured, Rule, measured
 
 PAIRS_AT_ONCE = 1 << 17
@@ -78,8 +83,8 @@ class Conservation(Rule):
 class Contamination(Rule):
     """No published image is equal or near to an image of a test set, and there are test sets to compare with.
 
-    The published images are compared again, by the very search and limits of the select stage (`images.test_distance` and
-    `images.test_colours` of the recipe): what the run's own verdicts say is not taken for granted.
+    The published images are compared again, by the very search and limits of the select stage (`images.test_distance`,
+    `test_colours` and `test_min_cosine` of the recipe): what the run's own verdicts say is not taken for granted.
     """
 
     unit: ClassVar = "count"
@@ -109,19 +114,46 @@ class Contamination(Rule):
 
 
 def _published_test_images(gate: Gate, tests: pa.Table, sets: list[str]) -> Measured:
-    images = Fingerprints.decode(*(tests[name].to_pylist() for name in COLUMNS))
-    found, compared, example = 0, 0, ""
+    confirmed = gate.recipe.images.test_min_cosine is not None
+    known = TestImageTable.of(tests, pc.cast(tests["shard"], pa.int64()).to_numpy(), confirmed)
+    near, compared = _near_by_hash(gate, known)
+    rows, bits, cosines = _nearest(gate, near, known, _confirmation(gate, near["key"].to_pylist(), known))
+    hits, example = np.flatnonzero(rows >= 0), ""
+    if len(hits):
+        first, test = int(hits[0]), int(rows[hits[0]])
+        shown = f"{sets[known.sets[test]]} image {known.names[test]}, {how_near(bits[first], cosines[first])}"
+        example = f", such as {near['key'][first]} ({shown})"
+    note = f"{len(hits):,} of {compared:,} published pairs show one of {', '.join(sets)}{example}"
+    return Measured(None, len(hits), note)
+
+
+def _near_by_hash(gate: Gate, known: TestImageTable) -> tuple[pa.Table, int]:
+    """Key and fingerprint of the published pairs whose hash is near a test image's, in key order; how many were compared."""
     reader = gate.connection.sql(
         f"select key, {', '.join(f'scores.{name}' for name in COLUMNS)} from scores semi join pairs using (key)"
     ).to_arrow_reader(PAIRS_AT_ONCE)
+    found, compared = [], 0
     for batch in reader:
-        pairs = Fingerprints.decode(*(batch[name].to_pylist() for name in COLUMNS))
-        rows, bits = nearest(pairs, images, gate.recipe.images.test_distance, gate.recipe.images.test_colours)
-        hits = np.flatnonzero(rows >= 0)
-        if len(hits) and not example:
-            test = int(rows[hits[0]])
-            near = "same pixels" if bits[hits[0]] < 0 else f"distance {bits[hits[0]]}"
-            name = sets[int(tests["shard"][test].as_py())]
-            example = f", such as {batch['key'][int(hits[0])]} ({name} image {tests['image'][test]}, {near})"
-        found, compared = found + len(hits), compared + batch.num_rows
-    return Measured(None, found, f"{found:,} of {compared:,} published pairs show one of {', '.join(sets)}{example}")
+        found.append(batch.filter(pa.array(_nearest(gate, batch, known, None)[0] >= 0)))
+        compared += batch.num_rows
+    return pa.Table.from_batches(found, reader.schema).sort_by("key"), compared
+
+
+def _nearest(
+    gate: Gate, pairs: pa.Table | pa.RecordBatch, known: TestImageTable, confirm: Confirmation | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    recipe = gate.recipe.images
+    images = Fingerprints.decode(*(pairs[name].to_pylist() for name in COLUMNS))
+    return nearest(images, known.images, recipe.test_distance, recipe.test_colours, confirm)
+
+
+def _confirmation(gate: Gate, keys: list[str], known: TestImageTable) -> Confirmation | None:
+    """What the recipe asks for beside hashes, of the pairs with these `keys`, in key order."""
+    least, vectors = gate.recipe.images.test_min_cosine, known.embeddings
+    if least is None or vectors is None or not keys:
+        return None
+    columns = [name for name in embeddings.COLUMNS if name in gate.connection.table("scores").columns]
+    sql = f"select {', '.join(columns)} from scores join (select unnest($keys) as key) using (key) order by key"
+    found = gate.connection.sql(sql, params={"keys": keys}).to_arrow_table()
+    mine = embeddings.decode([found[name] for name in columns])
+    return Confirmation(least, lambda rows, tests: embeddings.cosines(mine, rows, vectors, known.place[tests]))

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
@@ -25,7 +27,10 @@ from filters.images.fingerprint import decode_hashes, differing_bits, fingerprin
 from pipeline import test_images
 from pipeline.counts import balances
 from pipeline.driver import run_stages
+from pipeline.engine import StepFailed
 from pipeline.funnel import query_ledger
+from pipeline.policy.check import check
+from pipeline.policy.policy import Policy
 from pipeline.recipe import STAGES, Recipe
 from pipeline.runfolder import Run, RunError, open_run
 from pipeline.verify import verify_run
@@ -93,7 +98,9 @@ def world(images: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -
     server.shutdown()
 
 
-def recipe(world: dict[str, Any], images: dict[str, Any] | None = None, **source: Any) -> Recipe:
+def recipe(
+    world: dict[str, Any], images: dict[str, Any] | None = None, score: dict[str, Any] | None = None, **source: Any
+) -> Recipe:
     root, host = world["root"], world["host"]
     rules = {"url": {"allow_hosts": [host]}, "blacklist": None, "caption_length": {"max": 99}}
     common = {"kind": "wukong", "min_score": None, "rules": rules, **source}
@@ -107,6 +114,7 @@ def recipe(world: dict[str, Any], images: dict[str, Any] | None = None, **source
                 "text_model": str(REPOSITORY / "demo/mclip-tiny/text"),
                 "image_model": str(REPOSITORY / "demo/mclip-tiny/image"),
                 "max_tokens": 80,
+                **(score or {}),
             },
             "images": {"duplicates": {}, "test_sets": sets} if images is None else images,
             "publish": {"pairs_per_shard": 10},
@@ -257,4 +265,93 @@ def test_an_image_cut_to_a_square_is_compared_with_the_same_square(images: list[
     wide.save(data, "PNG")
     config = Download(resize="center_crop")
     stored = np.asarray(Image.open(io.BytesIO(resize(data.getvalue(), config).jpeg)))
-    assert test_images._fingerprint(data.getvalue(), 0.0, config)["pixels_sha256"] == fingerprint(stored).pixels_sha256
+    hashes = test_images._hashes(test_images._stored(data.getvalue(), 0.0, config))
+    assert hashes["pixels_sha256"] == fingerprint(stored).pixels_sha256
+
+
+EMBEDDED = {"embeddings": True, "mirror_embeddings": True}
+
+
+def confirming(run: Run, least: float) -> dict[str, Any]:
+    """The images part of a run's recipe, with wider distances that embeddings confirm."""
+    return run.recipe.images.model_dump() | {
+        "duplicates": {"distance": 24, "min_cosine": least},
+        "test_distance": 32,
+        "test_min_cosine": least,
+    }
+
+
+@pytest.fixture(scope="module")
+def confirmed(finished: Run, world: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("confirmed") / "run"
+    return curate(folder, recipe(world, confirming(finished, 0.85), EMBEDDED))
+
+
+def test_confirmed_copies_are_the_same_and_say_how_near_they_are(confirmed: Run, finished: Run) -> None:
+    found, hashed = outcomes(confirmed), outcomes(finished)
+    assert {name: row.get("reasons") for name, row in found.items()} == {
+        name: row.get("reasons") for name, row in hashed.items()
+    }
+    near = [row["detail"] for row in found.values() if "near_duplicate_image" in row.get("reasons", ())]
+    near += [row["detail"] for row in found.values() if row.get("detail") and " image " in row["detail"]]
+    near = [detail for detail in near if not detail.endswith("same pixels")]
+    assert len(near) > len(TEST_COPIES)
+    assert all(re.search(r", distance \d+, cosine (0\.[89]\d\d|1\.000)$", detail) for detail in near), near
+    assert verify_run(confirmed, Console(quiet=True)).problems == []
+    published = pq.read_schema(confirmed.path("publish", f"{confirmed.manifests('publish')[0].shard}.parquet"))
+    assert not [name for name in published.names if "embedding" in name]
+
+
+def test_the_cosines_of_clusters_are_those_of_the_stored_embeddings(confirmed: Run) -> None:
+    tables = [
+        pq.read_table(confirmed.path("score", f"{found.shard}.parquet")) for found in confirmed.manifests("score")
+    ]
+    views = {row["key"]: row for table in tables for row in table.to_pylist()}
+
+    def dot(one: str, other: str, *names: str) -> float:
+        return float(
+            np.dot(*(np.array(views[key][name], float) for key, name in zip((one, other), names, strict=True)))
+        )
+
+    near = [row for row in pq.read_table(confirmed.path("compare", "000000.clusters.parquet")).to_pylist()
+            if row["kind"] == "near"]  # fmt: skip
+    assert near
+    for row in near:
+        pair, plain, mirror = (row["key"], row["cluster"]), "embedding", "mirror_embedding"
+        ways = [dot(*pair, plain, plain), dot(*pair, plain, mirror), dot(*pair, mirror, plain)]
+        assert row["cosine"] == pytest.approx(max(ways), abs=1e-3)
+
+
+def test_a_stricter_cosine_runs_select_again_and_the_gate_confirms_as_the_recipe_does(
+    confirmed: Run, world: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(confirmed.folder, folder)
+    run, _ = open_run(folder, confirmed.recipe)
+    before = times(run, "plan", "download", "score")
+    strict = curate(folder, recipe(world, confirming(confirmed, 1.0), EMBEDDED))
+    assert times(strict, "plan", "download", "score") == before
+    lost = [row for row in outcomes(strict).values() if "reasons" in row]
+    assert 0 < len(lost) < sum("reasons" in row for row in outcomes(confirmed).values())
+    assert verify_run(strict, Console(quiet=True)).problems == []
+    policy = Policy.model_validate({"rules": [{"rule": "contamination"}]})
+    assert check(folder, policy)[0].verdict == "passed"
+    text = (folder / "recipe.yaml").read_text(encoding="utf-8")
+    assert "test_min_cosine: 1.0" in text
+    (folder / "recipe.yaml").write_text(text.replace("test_min_cosine: 1.0", "test_min_cosine: null"), encoding="utf-8")
+    assert (
+        check(folder, policy)[0].verdict == "failed"
+    )  # hashes alone see copies of test images among what is published
+
+
+def test_embeddings_that_are_not_there_are_told(confirmed: Run, world: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"images.duplicates.min_cosine needs score.embeddings: true; found false"):
+        recipe(world, {"duplicates": {"min_cosine": 0.9}})
+    folder = tmp_path / "run"
+    shutil.copytree(confirmed.folder, folder)
+    for path in (folder / "test_images").glob("*.parquet"):
+        table = pq.read_table(path)
+        other = pa.repeat("another", table.num_rows)
+        pq.write_table(table.set_column(table.column_names.index("image_revision"), "image_revision", other), path)
+    with pytest.raises(StepFailed, match=r"image tower .*, test_images/ of another: score.image_model was replaced"):
+        curate(folder, recipe(world, confirming(confirmed, 0.9), EMBEDDED))

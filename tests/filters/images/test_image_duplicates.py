@@ -88,7 +88,7 @@ def test_the_nearest_test_image_is_named_and_equal_pixels_come_first() -> None:
     candidates = prints(
         [scene(1), ImageOps.mirror(scene(2).resize((150, 150))), scene(3), WHITE, Image.new("L", (9, 9))]
     )
-    rows, bits = nearest(candidates, tests, 24, 32)
+    rows, bits, _ = nearest(candidates, tests, 24, 32)
     assert rows.tolist() == [2, 1, -1, 3, -1]
     assert bits[0] == bits[3] == -1
     assert 0 <= bits[1] <= 8

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from filters.images.embeddings import decode
 from filters.scoring import Score, load_scorer
 from filters.scoring.nsfw import NsfwClassifier
 from filters.scoring.scorer import Scorer, cosines
@@ -64,6 +65,40 @@ def png(image: Image.Image) -> bytes:
 def edges(image: Image.Image) -> float:
     """Share of pixels that differ clearly from the one to their left."""
     return float((np.abs(np.diff(np.asarray(image.convert("L"), int), axis=1)) > 30).mean())
+
+
+def test_stored_embeddings_are_those_of_the_score_and_cost_no_second_pass(
+    config: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [png(drawing()), b"no image", png(written()), png(paper())]
+    captions = [*CAPTIONS, *CAPTIONS]
+    plain = scorer(config)
+    expected = plain.embed_views(images, mirror=True)
+    expected = [view / np.linalg.norm(view, axis=1, keepdims=True) for view in expected]
+    for options, names, passes in (
+        ({"embeddings": True}, ["embedding"], 2),
+        ({"embeddings": True, "mirror": True}, ["embedding"], 4),
+        ({"embeddings": True, "mirror_embeddings": True}, ["embedding", "mirror_embedding"], 4),
+        ({"embeddings": True, "mirror_embeddings": True, "mirror": True}, ["embedding", "mirror_embedding"], 4),
+    ):
+        mine = scorer(config, **options)
+        encode, ran = type(mine.image).encode, []
+        monkeypatch.setattr(type(mine.image), "encode", lambda tower, pixels, encode=encode, ran=ran: (
+            ran.append(len(pixels)), encode(tower, pixels))[1])  # fmt: skip
+        table = mine.score(images, captions)
+        monkeypatch.undo()
+        assert len(ran) == passes  # four images make two batches
+        assert [name for name in table.column_names if "embedding" in name] == names
+        for name, view in zip(names, expected, strict=False):
+            assert table[name].null_count == 1
+            np.testing.assert_allclose(decode([table[name]])[:, 0], view, atol=6e-4)
+        again = scorer(config, mirror=options.get("mirror", False)).score(images, captions)
+        assert table["score"].equals(again["score"])
+
+
+def test_mirrored_embeddings_alone_are_refused(config: Score) -> None:
+    with pytest.raises(ValueError, match="mirror_embeddings needs embeddings: true; found false"):
+        Score.model_validate(config.model_dump() | {"mirror_embeddings": True})
 
 
 @pytest.mark.parametrize("mode", ["blur", "mask"])

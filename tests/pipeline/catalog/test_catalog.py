@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import select
 from pipeline.catalog import attach, connect
 from pipeline.catalog.images import image_places, read_image
+from pipeline.ledger import write_parquet
 from pipeline.runfolder import Item, Run, open_run, read_run
 
 FOLDERS = {"plan": "plan", "downloads": "raw", "scores": "scores", "decisions": "select", "pairs": "dataset"}
@@ -182,3 +185,13 @@ def test_a_run_in_a_bucket(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None
         assert images == [read_image(copied.folder, places[key]) for key in keys]
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(("count", "errors"), [(4, 1), (3000, 1), (3000, 2999), (200_000, 150_000)])
+def test_duckdb_tells_a_null_from_an_error_that_all_share(tmp_path: Path, count: int, errors: int) -> None:
+    """It does not in DuckDB 2.0 where a text is coded plainly."""
+    error = ["no image"] * errors + [None] * (count - errors)
+    path = tmp_path / "some.parquet"
+    write_parquet(pa.table({"key": [str(row) for row in range(count)], "error": error}), path)
+    found = duckdb.sql(f"select count(*) from '{path}' where error is null").fetchall()
+    assert found == [(count - errors,)]
