@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.counts import Balance, balances
@@ -66,8 +69,9 @@ def print_status(run: Run, console: Console) -> None:
 def print_funnel(run: Run, console: Console) -> None:
     """Rows per source from the metadata to the published shards, then why pairs fell out."""
     found = balances(run)
-    console.print(_balance_table(found))
-    console.print(_reason_table(run, [balance.source for balance in found]))
+    counts = reasons(run).to_pylist()
+    _print_fitting(console, found, lambda some: _balance_table(some, found))
+    _print_fitting(console, found, lambda some: _reason_table(counts, [balance.source for balance in some]))
     for balance in found:
         if balance.unknown:
             console.print(
@@ -76,8 +80,20 @@ def print_funnel(run: Run, console: Console) -> None:
             )
 
 
-def _reason_table(run: Run, sources: list[str]) -> Table:
-    """A row per reason; for each source the pairs that have it, and those that have no other."""
+def _print_fitting(console: Console, found: list[Balance], make: Callable[[list[Balance]], Table]) -> None:
+    """One table of all sources or, where that is too wide, one of each half of them."""
+    table = make(found)
+    unbounded = console.options.update(max_width=sys.maxsize)
+    if len(found) > 1 and Measurement.get(console, unbounded, table).maximum > console.width:
+        half = (len(found) + 1) // 2
+        for some in (found[:half], found[half:]):
+            _print_fitting(console, some, make)
+    else:
+        console.print(table)
+
+
+def _reason_table(counts: list[dict[str, Any]], sources: list[str]) -> Table:
+    """A row per reason that one of the sources has; for each the pairs that have it, and those that have no other."""
     table = Table(title="Why pairs fell out: with this reason, and with no other", title_justify="left")
     table.add_column("stage")
     table.add_column("reason", no_wrap=True)
@@ -85,7 +101,9 @@ def _reason_table(run: Run, sources: list[str]) -> Table:
         table.add_column(source, justify="right")
         table.add_column("only", justify="right", style="dim")
     cells: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
-    for row in reasons(run).to_pylist():
+    for row in counts:
+        if row["source"] not in sources:
+            continue
         cells.setdefault((row["stage"], row["reason"]), {})[row["source"]] = (row["pairs"], row["only_reason"])
     order = sorted(
         cells, key=lambda place: (LEDGER_STAGES.index(place[0]), -sum(pairs for pairs, _ in cells[place].values()))
@@ -99,16 +117,18 @@ def _reason_table(run: Run, sources: list[str]) -> Table:
     return table
 
 
-def _balance_table(found: list[Balance]) -> Table:
+def _balance_table(some: list[Balance], found: list[Balance]) -> Table:
+    """A column for each of `some`, and one for all that were `found`."""
     table = Table(title="Where every row went", title_justify="left")
     table.add_column("rows")
-    for balance in found:
+    for balance in some:
         table.add_column(balance.source, justify="right")
     if len(found) > 1:
         table.add_column("all", justify="right")
     for name, title in ROWS_WENT.items():
-        numbers = [getattr(balance, name) for balance in found]
-        cells = [f"{number:,}" for number in [*numbers, *([sum(numbers)] if len(found) > 1 else [])]]
+        numbers = [getattr(balance, name) for balance in some]
+        total = [sum(getattr(balance, name) for balance in found)] if len(found) > 1 else []
+        cells = [f"{number:,}" for number in [*numbers, *total]]
         table.add_row(
             title, *cells, style="bold green" if name == "published" else "", end_section=name in ("read", "published")
         )
