@@ -77,9 +77,9 @@ def upset(found: Figures) -> str:
         bar = alt.Chart(_data(bars), width=inner, height=130).encode(
             x=x, y=alt.Y("pairs:Q", title=None, axis=_counts())
         )
-        top = bar.mark_bar(color=COLOURS[0]) + bar.mark_text(dy=-7, fontSize=10 if width == WIDE else 8).encode(
-            text=alt.Text("pairs:Q", format="~s" if width == NARROW else ",")
-        )
+        top = bar.mark_bar(color=COLOURS[0])
+        if width == WIDE:  # no room for numbers otherwise
+            top += bar.mark_text(dy=-7, fontSize=10).encode(text=alt.Text("pairs:Q", format=","))
         matrix = alt.Chart(_data(dots), width=inner, height=alt.Step(19)).encode(
             x=x, y=alt.Y("reason:N", sort=names, title=None, axis=alt.Axis(labelLimit=190, domain=False, ticks=False))
         )
@@ -103,7 +103,7 @@ def scores(found: Figures, source: str) -> str:
             else alt.condition(f"datum.score >= {threshold - 0.0001}", alt.value(COLOURS[0]), alt.value("var(--quiet)"))
         )
         bars = alt.Chart(_data(values), width=width, height=150).mark_bar(binSpacing=0.5).encode(
-            x=alt.X("score:Q", bin="binned", title="score", axis=alt.Axis(tickCount=8, format=".2f")), x2="end:Q",
+            x=alt.X("score:Q", bin="binned", title="score", axis=alt.Axis(tickCount=width // 75, format=".2f")), x2="end:Q",
             y=alt.Y("pairs:Q", title=None, axis=_counts()),
             color=alt.value(colour) if isinstance(colour, str) else colour,
         )  # fmt: skip
@@ -111,7 +111,7 @@ def scores(found: Figures, source: str) -> str:
             return bars
         line = alt.Chart(_data([{"at": threshold, "text": f"{threshold:.2f}"}])).encode(x="at:Q")
         mark = line.mark_rule(color="var(--ink)", strokeDash=[4, 3])
-        return bars + mark + line.mark_text(align="left", dx=4, y=8, color="var(--ink)").encode(text="text:N")
+        return bars + mark + line.mark_text(align="left", dx=4, y=-4, color="var(--ink)").encode(text="text:N")
 
     return drawn(make, f"Scores of {source}; pairs left of the line are dropped")
 
@@ -142,11 +142,12 @@ def errors(found: Figures) -> str:
 
     def make(width: int) -> alt.Chart:
         colour = alt.Scale(domain=kinds, range=[*COLOURS[: len(named)], "var(--quiet)"][: len(kinds)])
+        bar, hours = max(4, width // 28), alt.Axis(tickCount=width // 75, format="%H:%M")
         return (
             alt.Chart(_data(values), width=width, height=170)
-            .mark_bar(size=max(4, width // 28))
+            .mark_bar(size=bar)
             .encode(
-                x=alt.X("at:T", scale=alt.Scale(type="utc"), title="time of commit, UTC", axis=alt.Axis(tickCount=6)),
+                x=alt.X("at:T", scale=alt.Scale(type="utc", padding=bar), title="time of commit, UTC", axis=hours),
                 y=alt.Y("sum(pairs):Q", title=None, axis=_counts()),
                 color=alt.Color("kind:N", scale=colour, legend=_legend(1 if width == NARROW else 4)),
             )
@@ -158,8 +159,9 @@ def errors(found: Figures) -> str:
 def bars(values: list[tuple[str, int]], label: str) -> str:
     """A bar for each of a few named counts, in their order."""
     data = [{"name": name, "pairs": pairs} for name, pairs in values]
+    room = alt.Scale(domainMax=1.4 * max((pairs for _, pairs in values), default=1), nice=False)  # for the numbers
     base = alt.Chart(_data(data), width=NARROW - 60, height=alt.Step(24)).encode(
-        x=alt.X("pairs:Q", axis=None),
+        x=alt.X("pairs:Q", axis=None, scale=room),
         y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(domain=False, ticks=False)),
     )
     text = base.mark_text(align="left", dx=4, color="var(--ink)").encode(text=alt.Text("pairs:Q", format=","))
@@ -215,4 +217,5 @@ def _svg(chart: Any, label: str) -> str:
         .configure_view(stroke=None)
     )  # fmt: skip
     spec: dict[str, Any] = styled.to_dict(validate=False)
+    spec["padding"] = {"left": 14, "right": 14, "top": 5, "bottom": 5}  # a reader's font may be wider
     return str(vl_convert.vegalite_to_svg(spec))
