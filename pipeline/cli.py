@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from pipeline.policy.cli import add_command as add_check
 from pipeline.report.cli import add_command as add_report
+from pipeline.serve.cli import add_command as add_serve
 from pipeline.sql.cli import add_command as add_sql
 from trainer.cli import add_commands
 
@@ -188,6 +189,7 @@ def recipe_files(
 add_commands(app)
 add_check(app)
 add_report(app)
+add_serve(app)
 add_sql(app)
 
 

@@ -1,0 +1,95 @@
+"""Figures for Prometheus, in a registry of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.serve.runs import Shelf
+from pipeline.summary import ROWS_WENT
+
+
+class Runs(Collector):
+    """What the manifests of all runs say at the moment they are asked for."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client has it."""
+        done = GaugeMetricFamily("zhclip_shards_done", "Shards that are committed.", labels=("run", "step"))
+        expected = GaugeMetricFamily(
+            "zhclip_shards_expected",
+            "Shards that a step will have; absent while nobody knows.",
+            labels=("run", "step"),
+        )
+        rows = GaugeMetricFamily(
+            "zhclip_rows",
+            "Rows of a run by source and what became of them; `read` is all of them.",
+            labels=("run", "source", "outcome"),
+        )
+        changed = GaugeMetricFamily("zhclip_last_commit_seconds", "Unix time of the last commit.", labels=("run",))
+        for listed in self.shelf.runs():
+            if listed.watch is None:
+                continue
+            progress = listed.watch.progress()
+            changed.add_metric((listed.name,), progress.changed)
+            for step in progress.steps:
+                done.add_metric((listed.name, step.name), step.done)
+                if step.expected is not None:
+                    expected.add_metric((listed.name, step.name), step.expected)
+            for balance in progress.balances:
+                for outcome in ROWS_WENT:
+                    if outcome != "missing":
+                        rows.add_metric((listed.name, balance.source, outcome), getattr(balance, outcome))
+        yield from (done, expected, rows, changed)
+
+
+class Metrics:
+    """The registry, and what this service counts of itself."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(Runs(shelf))
+        self.requests = Histogram(
+            "zhclip_http_request_seconds",
+            "Time to answer a request.",
+            ("route", "method", "status"),
+            registry=self.registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self.queries = Counter(
+            "zhclip_sql_queries", "Queries on the SQL page, by what came of them.", ("result",), registry=self.registry
+        )
+
+
+class Timed:
+    """The middleware that times requests, by route and not by path: a path can hold anything."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), "500"
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sent)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
+            self.metrics.requests.labels(route, method, status).observe(time.perf_counter() - begun)

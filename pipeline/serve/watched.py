@@ -1,0 +1,199 @@
+"""A run that is looked at again and again: its manifests are read once, and again only where a folder has changed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.catalog import write_catalog
+from pipeline.catalog.index import funnel_table
+from pipeline.counts import Balance, balances
+from pipeline.funnel import reasons
+from pipeline.runfolder import FOLDERS, Manifest, Run, Step, read_run
+from pipeline.steps import STEPS
+from pipeline.summary import steps_done
+
+SETTLED = 2.0  # s; a folder that changed later than that may change again within the same tick of its clock
+LOOK_AGAIN = 1.0  # s between two looks at a run that is at work
+CATALOG_AGE = 10.0  # s that SQL may lag behind a run that is at work
+REASONS_AGE = 60.0  # s that counts of reasons may lag behind it
+COUNTING = ThreadPoolExecutor(1, "reasons")  # runs one after the other
+
+
+@dataclass(frozen=True)
+class StepState:
+    """How far one step is."""
+
+    name: str
+    label: str
+    done: int  # shards
+    expected: int | None  # None while the steps before it are not complete
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the manifests of a run say, at one moment."""
+
+    state: str  # another text whenever something was committed
+    steps: list[StepState]
+    balances: list[Balance]
+    changed: float  # Unix seconds of the last commit; 0 where there is none
+
+    @property
+    def complete(self) -> bool:
+        """Whether all shards of all steps are there."""
+        return all(step.done == step.expected for step in self.steps)
+
+    @property
+    def current(self) -> StepState | None:
+        """The first step that is not complete."""
+        return next((step for step in self.steps if step.done != step.expected), None)
+
+
+@dataclass
+class _Seen:
+    """The manifests of one step."""
+
+    changed: int  # of the folder, ns
+    settled: bool
+    found: dict[str, Manifest]
+
+
+@dataclass(frozen=True)
+class WatchedRun(Run):
+    """A Run whose `manifests` costs next to nothing while nothing is committed; without the hashes of files."""
+
+    seen: dict[Step, _Seen] = field(default_factory=dict, compare=False, repr=False)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
+    lock: threading.RLock = field(default_factory=threading.RLock, compare=False, repr=False)
+
+    def manifests(self, step: Step) -> list[Manifest]:
+        """As Run.manifests, from memory where the step's folder is as it was."""
+        return list(self.committed(step).values())
+
+    def committed(self, step: Step) -> dict[str, Manifest]:
+        """The manifests that count, by shard, in shard order; not to be changed."""
+        with self.lock:
+            folder = self.path(step, "")
+            changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+            before = self.seen.get(step)
+            if before is None or not before.settled or before.changed != changed:
+                before = self._look(step, changed, before.found if before else {})
+                self.seen[step] = before
+            return before.found
+
+    def _look(self, step: Step, changed: int, known: dict[str, Manifest]) -> _Seen:
+        settled = time.time() - changed / 1e9 > SETTLED
+        found: dict[str, Manifest] = {}
+        for name in sorted(self.done(step)):
+            manifest = known.get(name) or self._read(step, name)
+            if manifest:
+                found[name] = manifest
+        return _Seen(changed, settled, found)
+
+    def _read(self, step: Step, shard: str) -> Manifest | None:
+        try:
+            found = Manifest(**json.loads(self.path(step, f"{shard}.json").read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None  # discarded since, or no manifest
+        return self._slim(found) if found.digest == self.digest(step) else None
+
+    def _slim(self, found: Manifest) -> Manifest:
+        """Without hashes of files, and with one object for the versions that all shards share."""
+        files = {name: {"bytes": described["bytes"]} for name, described in found.files.items()}
+        versions = self.versions.setdefault(json.dumps(found.versions, sort_keys=True), found.versions)
+        return replace(found, files=files, scratch=[], versions=versions)
+
+
+class Watch:
+    """One run with what was last seen of it. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = WatchedRun(**read_run(folder).__dict__)
+        self._recipe = _changed(folder / "recipe.yaml")
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._looked = 0.0
+        self._catalog: tuple[float, str, Path] | None = None
+        self._reasons: tuple[Future[list[dict[str, Any]]], str, float] | None = None
+        self.memory: dict[str, Any] = {}  # answers about one state of the run, by name; see `once`
+
+    @property
+    def stale(self) -> bool:
+        """Whether the recipe was changed, so that other manifests may count."""
+        return _changed(self.run.folder / "recipe.yaml") != self._recipe
+
+    def progress(self) -> Progress:
+        """How far the run is now."""
+        with self._lock:
+            now = time.monotonic()
+            if self._progress is None or (now - self._looked > LOOK_AGAIN and self._state() != self._progress.state):
+                self._progress = self._look()
+                self.memory = {}
+            self._looked = now
+            return self._progress
+
+    def funnel(self) -> list[dict[str, Any]]:
+        """Rows of the catalog's view `funnel`."""
+        found: list[dict[str, Any]] = self.once("funnel", lambda: funnel_table(self.run).to_pylist())
+        return found
+
+    def catalog(self) -> Path:
+        """The folder that holds the run's catalog, which lags by seconds at most while the run is at work."""
+        progress = self.progress()
+        with self.run.lock:
+            made, state, folder = self._catalog or (0.0, "", Path())
+            if state != progress.state and time.monotonic() - made > CATALOG_AGE:
+                folder = write_catalog(self.run)
+                self._catalog = time.monotonic(), progress.state, folder
+            return folder
+
+    def reasons(self, wait: bool) -> list[dict[str, Any]] | None:
+        """Rows of `pipeline.funnel.reasons`: counted once, in a thread of their own, as that takes seconds on a large run.
+
+        Args:
+            wait: until they are counted; else None is returned while they are not.
+        """
+        progress = self.progress()
+        with self._lock:
+            counted, asked_for, at = self._reasons or (None, "", 0.0)
+            if counted is None or (
+                asked_for != progress.state and counted.done() and time.monotonic() - at > REASONS_AGE
+            ):
+                counted = COUNTING.submit(lambda: reasons(self.run).to_pylist())
+                self._reasons = counted, progress.state, time.monotonic()
+        return counted.result() if wait or counted.done() else None
+
+    def once(self, name: str, make: Any) -> Any:
+        """What `make()` returns, kept until the run moves on."""
+        self.progress()
+        memory = self.memory
+        if name not in memory:
+            memory[name] = make()
+        return memory[name]
+
+    def _look(self) -> Progress:
+        state = self._state()
+        steps = [StepState(name, STEPS[name].label, done, total) for name, done, total in steps_done(self.run)]  # type: ignore[index]
+        changed = max((_changed(self.run.path(step, "")) for step in FOLDERS), default=0) / 1e9
+        return Progress(state, steps, balances(self.run), changed)
+
+    def _state(self) -> str:
+        """Differs as soon as a shard was committed or discarded; for a while after that always, as clocks are coarse."""
+        changed = [_changed(self.run.path(step, "")) for step in FOLDERS]
+        changed.append(_changed(self.run.folder / "layout.json"))
+        recent = time.time() - max(changed) / 1e9 < SETTLED
+        return f"{changed}{time.monotonic_ns() if recent else ''}"
+
+
+def _changed(path: Path) -> int:
+    """Time of the last change, in ns; 0 where there is nothing."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
