@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -195,3 +196,15 @@ def test_duckdb_tells_a_null_from_an_error_that_all_share(tmp_path: Path, count:
     write_parquet(pa.table({"key": [str(row) for row in range(count)], "error": error}), path)
     found = duckdb.sql(f"select count(*) from '{path}' where error is null").fetchall()
     assert found == [(count - errors,)]
+
+
+def test_the_host_of_a_url_is_what_urllib_says(finished: Run) -> None:
+    """Hosts with odd parts take another way through the macro than plain ones."""
+    urls = ["http://a.b/c", "HTTPS://A.b:80", "http://u:p@h.x/", "http://h?q=http://x/y", "http://h#f", "http://[::1]:9/",
+            "http://U@[fe80::1]/@", "http://h/a@b?c#d", "http://h:80?x", "https://例.cn/图"]  # fmt: skip
+    others = ["ftp://x/y", "http:///x", "http://", "https:/a/b", "data:x", "javascript://x/y", "//a/b", "", None]
+    with connect(finished.folder) as connection:
+        found = connection.execute("select domain(unnest($1))", [[*urls, *others]]).fetchall()
+    hosts = [urlsplit(url) for url in urls]
+    expected = [f"[{one.hostname}]" if ":" in (one.hostname or "") else one.hostname for one in hosts]
+    assert [host for (host,) in found] == [*expected, *[None] * len(others)]
