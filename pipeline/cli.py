@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +11,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail, tell
 from pipeline.policy.cli import add_command as add_check
 from pipeline.report.cli import add_command as add_report
 from pipeline.serve.cli import add_command as add_serve
 from pipeline.sql.cli import add_command as add_sql
 from trainer.cli import add_commands
-
-EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
-EXIT_FAILED = 1  # work that could not be done, or a run that does not verify
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False)
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
@@ -244,25 +240,16 @@ def _or_exit(action: Any, on_interrupt: Path | None = None) -> Any:
     try:
         return action()
     except (RecipeError, RunError, NoSuchFiles) as error:
-        _fail(str(error), EXIT_INVALID)
+        fail(str(error), EXIT_INVALID)
     except KeyboardInterrupt:
-        _fail(
-            f"stopped; what is committed stays. The same command continues {on_interrupt or ''}".rstrip(),
-            EXIT_INTERRUPTED,
-        )
+        tell(f"stopped; what is committed stays. The same command continues {on_interrupt or ''}".rstrip())
+        os._exit(
+            EXIT_INTERRUPTED
+        )  # threads of the runner may be inside a model or waiting for a child, which dies with us
     except RuntimeError as error:
         if type(error).__module__.startswith("pipeline."):
-            _fail(str(error), EXIT_FAILED)
+            fail(str(error), EXIT_FAILED)
         raise
-
-
-def _fail(message: str, code: int) -> None:
-    Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(message)}", highlight=False, soft_wrap=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if code == EXIT_INTERRUPTED:
-        os._exit(code)  # threads of the runner may be inside a model or waiting for a child, which dies with us
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -11,10 +11,16 @@ from rich.markup import escape
 
 EXIT_FAILED = 1  # work that could not be done, or a check that did not pass
 EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
+EXIT_INTERRUPTED = 130
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Prints the message on stderr and raises typer.Exit."""
+    tell(message)
+    raise typer.Exit(code)
+
+
+def tell(message: str) -> None:
+    """Prints the message on stderr, after what was printed on stdout so far."""
     sys.stdout.flush()
     Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)

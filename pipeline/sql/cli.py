@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.exits import EXIT_FAILED, EXIT_INVALID, fail
+from pipeline.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail
 
-EXIT_INTERRUPTED = 130
 LOG_WIDTH = 200  # columns where no terminal says how many it has
 
 
