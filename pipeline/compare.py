@@ -88,12 +88,12 @@ def expected(run: Run) -> list[str]:
 
 def work(run: Run, item: Item) -> None:
     """Commits the verdicts on pairs (those that fall out, in key order) and the clusters of copies."""
-    tests = _test_images(run)
-    pairs = _read(run, tests)
-    eligible = pairs.passes & (pairs.test < 0)
-    rank = np.empty(len(eligible), dtype=np.int64)
-    rank[np.lexsort((np.arange(len(rank)), -pairs.area, -pairs.score))] = np.arange(len(rank))
     with run.attempt("compare", item.name) as attempt:
+        tests = _test_images(run)
+        pairs = _read(run, tests)
+        eligible = pairs.passes & (pairs.test < 0)
+        rank = np.empty(len(eligible), dtype=np.int64)
+        rank[np.lexsort((np.arange(len(rank)), -pairs.area, -pairs.score))] = np.arange(len(rank))
         copies = _copies(run, pairs, rank, eligible, attempt.folder)
         over = _over_caps(run, pairs, rank, eligible & (copies.winner < 0))
         commit(run, attempt, pairs, tests, copies, over)
@@ -126,14 +126,16 @@ def _read(run: Run, tests: TestImageTable | None) -> Scored:
     """All shards, several at a time."""
     shards = [found.shard for found in run.manifests("score")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(lambda shard: _read_shard(run, shard, tests), shards))
-    images = [part.images for part in parts if part.images is not None]
-    names = ("keys", "source", "score", "passes", "area", "url", "test", "test_bits", "test_cosine")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    together = Fingerprints.concatenate(images) if images else None
-    return Scored(
-        **columns, images=together, shards={name: rows for part in parts for name, rows in part.shards.items()}
-    )
+        parts = list(pool.map(lambda shard: vars(_read_shard(run, shard, tests)), shards))
+    rows = {name: count for part in parts for name, count in part.pop("shards").items()}
+    images = [vars(found) for part in parts if (found := part.pop("images"))]
+    together = Fingerprints(**_concatenated(images)) if images else None
+    return Scored(**_concatenated(parts), images=together, shards=rows)
+
+
+def _concatenated(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Column by column; what was taken over is freed, so that memory holds all of it once."""
+    return {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
 
 
 def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:

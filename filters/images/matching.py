@@ -34,12 +34,6 @@ class Fingerprints:
         pixels = decode_sha256(pixels_sha256)
         return cls(hashes, mirrors, decode_colours(image_hash), pixels, is_plain(hashes, mirrors))
 
-    @classmethod
-    def concatenate(cls, parts: list[Fingerprints]) -> Fingerprints:
-        """All of them, one after the other."""
-        names = ("hashes", "mirrors", "colours", "pixels", "plain")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
     def colour_difference(self, rows: np.ndarray, other: Fingerprints, others: np.ndarray) -> np.ndarray:
         """int16: largest difference of a quarter's mean colour, as they are or with one mirrored: the lesser."""
         mine = self.colours[rows].astype(np.int16)
