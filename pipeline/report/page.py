@@ -11,6 +11,7 @@ import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.readable import count, hours, share, size
 from pipeline.recipe import dump_recipe
 from pipeline.report import charts
 from pipeline.report.against import Change
@@ -140,39 +141,6 @@ def span(found: Figures) -> dict[str, Any]:
 
 def _side(side: int) -> str:
     return "below 128" if side == 64 else "2,048 and more" if side == 2048 else f"{side:,} to {2 * side - 1:,}"
-
-
-def count(number: float | None) -> str:
-    """1,234,567; a dash for nothing known."""
-    return "–" if number is None else f"{number:,.0f}"
-
-
-def share(part: float, whole: float = 1) -> str:
-    """12.3%; small shares that are not zero stay visible."""
-    if not whole:
-        return "–"
-    found = part / whole
-    return "<0.1%" if 0 < found < 0.0005 else ">99.9%" if 0.9995 <= found < 1 else f"{found:.1%}"
-
-
-def size(number: float | None) -> str:
-    """Bytes for people, in powers of 1024."""
-    found = float(number or 0)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if found < 1024 or unit == "TiB":
-            return f"{found:,.0f} {unit}" if unit == "B" or found >= 100 else f"{found:,.1f} {unit}"
-        found /= 1024
-    raise AssertionError
-
-
-def hours(seconds: float | None) -> str:
-    """A time for people: 12 s, 3 min 20 s, 5 h 12 min."""
-    if seconds is None:
-        return "not noted"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
 def short(text: str | None) -> str:

@@ -11,6 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from pipeline.readable import count, share, size
+
 KEYS = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = {
     "published": "published",
@@ -27,28 +29,6 @@ AGES = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
     """A template as an answer."""
     return HTMLResponse(TEMPLATES.get_template(name).render(**values), status)
-
-
-def number(found: float | None) -> str:
-    """1,234,567; a dash for nothing."""
-    return "–" if found is None else f"{found:,}"
-
-
-def share(part: float, whole: float) -> str:
-    """42.1%; a dash where there is no whole."""
-    return f"{part / whole:.1%}" if whole else "–"
-
-
-def size(count: int | None) -> str:
-    """Bytes in the unit that reads best."""
-    if count is None:
-        return "–"
-    amount = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if amount < 1024 or unit == "GiB":
-            break
-        amount /= 1024
-    return f"{amount:,.0f} {unit}" if unit == "bytes" else f"{amount:,.1f} {unit}"
 
 
 def ago(seconds: float) -> str:
@@ -109,7 +89,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(number=number, size=size, ago=ago, host=host, shown=shown, with_links=with_links)
+    found.filters.update(number=count, size=size, ago=ago, host=host, shown=shown, with_links=with_links)
     found.globals.update(path=path, share=share, STATES=STATES)
     return found
 

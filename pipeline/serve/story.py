@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.readable import size
 from pipeline.serve.pair import Pair
-from pipeline.serve.render import size
 
 
 @dataclass(frozen=True)

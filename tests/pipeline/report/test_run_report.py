@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 
 from pipeline.catalog import connect
 from pipeline.cli import app
+from pipeline.readable import hours, share, size
 from pipeline.report.against import changes
 from pipeline.report.attention import notices
 from pipeline.report.figures import Figures, figures
 from pipeline.report.gallery import galleries
-from pipeline.report.page import hours, share, short, size, thresholds
+from pipeline.report.page import short, thresholds
 from pipeline.report.query import KeyRange
 from pipeline.report.write import write_report
 from pipeline.runfolder import Run, read_run
