@@ -22,7 +22,7 @@ $(VENV)/.installed: setup.py
 demo: $(VENV)/.installed ## curate a small world of drawings, offline, and train on it
 	$(BIN)/python -m demo --run $(RUN)
 
-merge: $(VENV)/.installed ## four sources at once: translations, image duplicates, test images taken out
+merge: $(VENV)/.installed ## five sources at once: translations, image duplicates, test images taken out
 	$(BIN)/python -m demo.merge
 
 test: $(VENV)/.installed ## all tests
