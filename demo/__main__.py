@@ -46,10 +46,12 @@ def main() -> int:
         zhclip("verify", given.run)
         run = read_run(given.run)
         show(run, world, console)
+        zhclip("report", given.run)
         console.print(f"\nCurating took {time.monotonic() - begun:.0f} s.")
         if not given.curate_only:
             learn(given.run, world, console)
             console.print(f"\nAll of it took {time.monotonic() - begun:.0f} s.")
+        console.print(f"Look at every pair: .venv/bin/zhclip serve {given.run.parent}", highlight=False)
     except StepFailed as failed:
         console.print(f"[red]This command failed:[/] {failed}", highlight=False)
         return 1

@@ -47,11 +47,13 @@ def main() -> int:
         with serving(world.web, PORT):
             zhclip("curate", RECIPE, "--run", given.run, "--workers", given.workers)
         zhclip("verify", given.run)
+        zhclip("report", given.run)
     except RuntimeError as failed:  # StepFailed, PortTaken, or no drawings
         console.print(f"[red]This step failed:[/] {failed}", highlight=False)
         return 1
     show(read_run(given.run), world, console)
     console.print(f"\nAll of it took {time.monotonic() - begun:.0f} s.")
+    console.print(f"Look at every pair: .venv/bin/zhclip serve {given.run.parent}", highlight=False)
     return 0
 
 
