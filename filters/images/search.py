@@ -49,10 +49,13 @@ def near_pairs(hashes: np.ndarray, distance: int, mirrors: np.ndarray | None = N
 def collapse(*hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows that are equal in all of `hashes` (each uint64 (n, 3)) as one: int64 (groups,), the first row of each group in
     row order; and int64 (n,), the group of each row."""
-    words = np.concatenate(hashes, axis=1)
-    order = np.lexsort(words.T)  # stable: equal rows stay in row order
-    begins = np.ones(len(order), dtype=bool)
-    begins[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
+    words = [column for group in hashes for column in group.T]
+    order = np.lexsort(words)  # stable: equal rows stay in row order
+    begins = np.zeros(len(order), dtype=bool)
+    begins[:1] = True
+    for column in words:
+        ranked = column[order]
+        begins[1:] |= ranked[1:] != ranked[:-1]
     first = order[begins]
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
