@@ -71,7 +71,7 @@ create or replace macro run_files(folder, spans) as flatten(list_transform(spans
 create or replace macro domain(url) as case
     when contains(split_part(url, '/', 3), '@') or contains(split_part(url, '/', 3), '[')
       or contains(split_part(url, '/', 3), '?') or contains(split_part(url, '/', 3), '#')
-    then nullif(lower(regexp_extract(url, '(?i)^https?://(?:[^/?#@]*@)?(\\[[^\\]]+\\]|[^/?#:]+)', 1)), '')
+    then nullif(lower(regexp_extract(url, '(?i)^https?://(?:[^/?#@]*@)?(\\[[^\\]]+\\]|[^/?#:\\[]+)', 1)), '')
     when lower(left(url, 7)) = 'http://' or lower(left(url, 8)) = 'https://'
     then nullif(lower(split_part(split_part(url, '/', 3), ':', 1)), '') end;
 """

@@ -142,18 +142,24 @@ def errors(found: Figures) -> str:
 
     def make(width: int) -> alt.Chart:
         colour = alt.Scale(domain=kinds, range=[*COLOURS[: len(named)], "var(--quiet)"][: len(kinds)])
-        bar, hours = max(4, width // 28), alt.Axis(tickCount=width // 75, format="%H:%M")
+        bar, times = max(4, width // 28), alt.Axis(tickCount=width // 90, format=_clock(values))
         return (
             alt.Chart(_data(values), width=width, height=170)
             .mark_bar(size=bar)
             .encode(
-                x=alt.X("at:T", scale=alt.Scale(type="utc", padding=bar), title="time of commit, UTC", axis=hours),
+                x=alt.X("at:T", scale=alt.Scale(type="utc", padding=bar), title="time of commit, UTC", axis=times),
                 y=alt.Y("sum(pairs):Q", title=None, axis=_counts()),
                 color=alt.Color("kind:N", scale=colour, legend=_legend(1 if width == NARROW else 4)),
             )
         )
 
     return drawn(make, "Failed downloads by class over time")
+
+
+def _clock(values: list[dict[str, Any]]) -> str:
+    """As much of a time as tells its moments (`at`, ms) apart."""
+    minutes = (max(row["at"] for row in values) - min(row["at"] for row in values)) / 60_000
+    return "%H:%M:%S" if minutes < 10 else "%H:%M" if minutes < 24 * 60 else "%m-%d %H:%M"
 
 
 def bars(values: list[tuple[str, int]], label: str) -> str:

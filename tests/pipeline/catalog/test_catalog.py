@@ -202,7 +202,19 @@ def test_the_host_of_a_url_is_what_urllib_says(finished: Run) -> None:
     """Hosts with odd parts take another way through the macro than plain ones."""
     urls = ["http://a.b/c", "HTTPS://A.b:80", "http://u:p@h.x/", "http://h?q=http://x/y", "http://h#f", "http://[::1]:9/",
             "http://U@[fe80::1]/@", "http://h/a@b?c#d", "http://h:80?x", "https://例.cn/图"]  # fmt: skip
-    others = ["ftp://x/y", "http:///x", "http://", "https:/a/b", "data:x", "javascript://x/y", "//a/b", "", None]
+    others = [
+        "http://[/x",
+        "http://[::1/x",
+        "ftp://x/y",
+        "http:///x",
+        "http://",
+        "https:/a/b",
+        "data:x",
+        "javascript://x/y",
+        "//a/b",
+        "",
+        None,
+    ]
     with connect(finished.folder) as connection:
         found = connection.execute("select domain(unnest($1))", [[*urls, *others]]).fetchall()
     hosts = [urlsplit(url) for url in urls]
