@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import httpx
 import psutil
 from rich.console import Console
@@ -25,6 +26,7 @@ from rich.table import Table
 from pipeline.catalog import connect
 
 COLUMNS = "key, source, url, caption"
+NO_WORD = "no-caption-has-this"  # so every shard is searched, until the page's time is over
 PAGES = {
     "all pairs": ("", f"select {COLUMNS} from plan order by key limit 60"),
     "published": ("?where=published", f"select {COLUMNS}, score from pairs order by key limit 60"),
@@ -32,11 +34,20 @@ PAGES = {
         "?reason=score_too_low",
         f"select {COLUMNS}, reasons from rejected where list_contains(reasons, 'score_too_low') order by key limit 60",
     ),
+    "a source": (
+        "?source={source}&where=published",
+        f"select {COLUMNS} from pairs where source = '{{source}}' order by key limit 60",
+    ),
     "a word": (
         "?q=北京&where=published",
         f"select {COLUMNS} from pairs where contains(caption, '北京') order by key limit 60",
     ),
     "a score": ("?where=published&low=0.38", f"select {COLUMNS} from pairs where score >= 0.38 order by key limit 60"),
+    "a deep page": (
+        "?where=published&after=published.{shard}.",
+        f"select {COLUMNS} from pairs where key >= '{{key}}' order by key limit 60",
+    ),
+    "a word of none": (f"?q={NO_WORD}", f"select {COLUMNS} from plan where contains(caption, '{NO_WORD}') limit 60"),
 }
 
 
@@ -48,14 +59,16 @@ def main() -> None:
     given = parser.parse_args()
     table = Table("page", "pairs", "page s", "query s", "ratio")
     with serving(given.run) as (process, address), httpx.Client(timeout=120) as client, connect(given.run) as views:
-        for name, (search, query) in PAGES.items():
+        places = places_of(views)
+        for name, texts in PAGES.items():
+            search, query = (text.format(**places) for text in texts)
             page, cards = timed(lambda search=search: len(cards_of(client, f"{address}/pairs{search}")), given.rounds)
             plain, rows = timed(lambda query=query: len(views.execute(query).fetchall()), given.rounds)
             assert cards == rows, f"{name}: the page has {cards} pairs, the query {rows}"
             table.add_row(name, str(cards), f"{page:.3f}", f"{plain:.3f}", f"{page / plain:.3f}")
-        memory = process.memory_info().rss / 2**20
+        peak = peak_memory(process.pid) / 2**20
     Console().print(table)
-    print(f"memory of the server, without the processes of its SQL page: {memory:,.0f} MiB")
+    print(f"peak memory of the server, without the processes of its SQL page: {peak:,.0f} MiB")
 
 
 def timed(ask: Callable[[], int], rounds: int) -> tuple[float, int]:
@@ -66,6 +79,20 @@ def timed(ask: Callable[[], int], rounds: int) -> tuple[float, int]:
         ask()
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds), found
+
+
+def places_of(views: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The source with the fewest published pairs; a published shard in the middle of the list and its first key."""
+    source = "select source from pairs group by source order by count(*), source limit 1"
+    shards = views.execute("select shard from shards where step = 'publish' order by shard").fetchall()
+    shard = shards[len(shards) // 2][0]
+    key = views.execute("select min(key) from pairs where tar = ?", [f"{shard}.tar"]).fetchall()[0][0]
+    return {"source": views.execute(source).fetchall()[0][0], "shard": shard, "key": key}
+
+
+def peak_memory(pid: int) -> int:
+    """Largest resident set of a process so far, in bytes (Linux)."""
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[0]) * 1024
 
 
 def cards_of(client: httpx.Client, address: str) -> list[str]:
@@ -79,9 +106,11 @@ def serving(run: Path) -> Iterator[tuple[psutil.Process, str]]:
     command = [sys.executable, "-m", "pipeline.cli", "serve", str(run), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+:\d+", line)))
-        yield psutil.Process(process.pid), f"{address}/runs/{run.resolve().name}"
-        process.terminate()
+        try:
+            address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+:\d+", line)))
+            yield psutil.Process(process.pid), f"{address}/runs/{run.resolve().name}"
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":

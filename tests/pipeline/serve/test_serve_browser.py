@@ -109,6 +109,7 @@ def test_sql(chromium: Browser, address: str) -> None:
     with visit(chromium) as page:
         page.goto(f"{address}/runs/merged/sql")
         page.get_by_role("link", name="Why were pairs dropped?").click()
+        page.wait_for_url("**/sql?query=*")  # before that, keys go to the page that is left
         page.get_by_label("One query").press("Control+Enter")
         expect(page.locator("table.answer")).to_contain_text("near_duplicate_image")
         page.get_by_label("One query").fill("select key, caption from pairs order by key limit 1")
