@@ -146,18 +146,23 @@ def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
         rows = sum(found.counts["out"] for found in finished.manifests("publish"))
         terminal.until(f"{rows:,}")
         terminal.until("1 row,")
+        terminal.until("sql>")
         terminal.type("select count(*) as found from rejec\t")
         terminal.until("ted")  # what Tab adds
         terminal.type(";\n")
         terminal.until("1 row,")
+        terminal.until("sql>")
         terminal.type(f".csv {tmp_path}/answer.csv\n")
         terminal.until("done")
+        terminal.until("sql>")
         terminal.type("select nothing_like_it;\n")
         terminal.until("Error")
+        terminal.until("sql>")
         terminal.type("select count(*) from range(10000000000) a, range(10000000000) b;\n")
         time.sleep(1.5)
         terminal.interrupt()
         terminal.until("stopped")
+        terminal.until("sql>")
         terminal.type(".quit\n")
         assert terminal.process.wait(20) == 0
     with connect(finished.folder) as connection:
@@ -202,6 +207,7 @@ class Terminal:
                 if "\x1b[6n" in found:
                     os.write(self.master, b"\x1b[1;1R")  # a terminal says where its cursor is
                 self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", found)
+        self.seen = self.seen.partition(text)[2]
 
 
 class Ranges(SimpleHTTPRequestHandler):
