@@ -105,8 +105,9 @@ column `url`.
 
 ## Files
 
-`SHARD.tar` holds KEY.jpg, KEY.json and KEY.txt of each pair, in key order. `SHARD.parquet` has one row per pair with all that
-is known of it, and the byte `offset` and `length` of the image inside the tar. `SHARD.json` and `manifest.json` give sizes and
+`SHARD.tar` holds KEY.jpg, KEY.json and KEY.txt of each pair, in key order; the JSON has those columns that have a value, and
+`datasets` shows the ones that the first five pairs have. `SHARD.parquet` has one row per pair with all that is known of it, and
+the byte `offset` and `length` of the image inside the tar. `SHARD.json` and `manifest.json` give sizes and
 SHA-256 of all files.
 
 ```python

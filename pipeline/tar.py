@@ -21,8 +21,13 @@ class Sample:
 
 
 def sample_members(key: str, image: bytes, columns: Mapping[str, Any]) -> Sample:
-    """KEY.jpg, KEY.json and KEY.txt; the caption is `columns["caption"]`, the JSON is all columns, in their order."""
-    described = json.dumps(columns, ensure_ascii=False).encode()
+    """KEY.jpg, KEY.json and KEY.txt; the caption is `columns["caption"]`, the JSON is all columns that have a value, in order.
+
+    Hugging Face's `datasets` takes the types of a JSON's fields from the first five samples: a null there would be the only
+    value that the field may ever have.
+    """
+    there = {name: value for name, value in columns.items() if value is not None}
+    described = json.dumps(there, ensure_ascii=False).encode()
     parts = ((f"{key}.jpg", image), (f"{key}.json", described), (f"{key}.txt", columns["caption"].encode()))
     return Sample(b"".join(member(name, data) for name, data in parts), BLOCK)
 
