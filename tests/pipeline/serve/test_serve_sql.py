@@ -163,7 +163,7 @@ def test_what_runs_for_ever_is_stopped(pool: Pool, setup: Setup, query: str) -> 
     [
         "select length(repeat('x', 3000000000))",
         "select list_sum(range(1000000000))",
-        "select sum(length(repeat(caption, 100000000))) from plan",
+        "select sum(length(repeat(left(caption, 8), 100000000))) from plan",
         "select list(key) from plan, range(1000000)",
     ],
 )
