@@ -243,9 +243,8 @@ def _or_exit(action: Any, on_interrupt: Path | None = None) -> Any:
         fail(str(error), EXIT_INVALID)
     except KeyboardInterrupt:
         tell(f"stopped; what is committed stays. The same command continues {on_interrupt or ''}".rstrip())
-        os._exit(
-            EXIT_INTERRUPTED
-        )  # threads of the runner may be inside a model or waiting for a child, which dies with us
+        # Threads of the runner may be inside a model or waiting for a child, which dies with us.
+        os._exit(EXIT_INTERRUPTED)
     except RuntimeError as error:
         if type(error).__module__.startswith("pipeline."):
             fail(str(error), EXIT_FAILED)

@@ -154,11 +154,8 @@ def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
         raise ValueError(f"shard {shard}: plan/, raw/ and scores/ do not hold the same keys; run `zhclip verify`")
     images = _fingerprints(run, shard, scores)
     recipe, count = run.recipe.images, scores.num_rows
-    test, bits, cosine = (
-        np.full(count, -1, dtype=np.int64),
-        np.zeros(count, dtype=np.int64),
-        np.zeros(count, np.float32),
-    )
+    test, bits = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    cosine = np.full(count, np.nan, np.float32)
     if images is not None and tests is not None:
         confirm = _confirmed_by(run, shard, scores, tests)
         test, bits, cosine = nearest(images, tests.images, recipe.test_distance, recipe.test_colours, confirm)
@@ -238,7 +235,9 @@ def _copies(run: Run, pairs: Scored, rank: np.ndarray, eligible: np.ndarray, scr
     config = run.recipe.images.duplicates
     if config is None or pairs.images is None:
         nobody = np.full(len(rank), -1, dtype=np.int64)
-        return Copies(nobody, np.zeros_like(nobody), np.zeros(len(rank), dtype=bool), np.zeros(len(rank), np.float32))
+        return Copies(
+            nobody, np.zeros_like(nobody), np.zeros(len(rank), dtype=bool), np.full(len(rank), np.nan, np.float32)
+        )
     confirm = None
     if config.min_cosine is not None:
         confirm = Confirmation(config.min_cosine, PairEmbeddings(run, pairs.shards, scratch).cosine)

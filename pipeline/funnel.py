@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import duckdb
 import pyarrow as pa
 
@@ -9,13 +12,14 @@ from pipeline.runfolder import Run, Step
 
 LEDGER_STEPS: tuple[Step, ...] = ("read", "judge", "download", "score", "select")
 
-REASONS = """
+LEDGER_STAGES = ("read", "plan", "download", "score", "select")
+REASONS = f"""
     select source, stage, outcome, reason,
            sum(rows)::bigint as pairs,
            coalesce(sum(rows) filter (len(reasons) = 1), 0)::bigint as only_reason
     from (select source, stage, outcome, reasons, rows, unnest(reasons) as reason from ledger)
     group by source, stage, outcome, reason
-    order by source, list_position(['read', 'plan', 'download', 'score', 'select'], stage), pairs desc, reason
+    order by source, list_position({list(LEDGER_STAGES)}, stage), pairs desc, reason
 """
 
 
@@ -28,6 +32,18 @@ def ledger_files(run: Run) -> list[str]:
 def reasons(run: Run) -> pa.Table:
     """source, stage, outcome, reason, pairs (with this reason among others), only_reason (with this one alone)."""
     return query_ledger(run, REASONS)
+
+
+def by_stage(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, tuple[int, int]]]]:
+    """Rows of `reasons` as stage → reason → source → (pairs, only_reason): stages in order, frequent reasons first."""
+    found: dict[str, dict[str, dict[str, tuple[int, int]]]] = {stage: {} for stage in LEDGER_STAGES}
+    for row in rows:
+        found[row["stage"]].setdefault(row["reason"], {})[row["source"]] = (row["pairs"], row["only_reason"])
+    return {stage: dict(sorted(of.items(), key=_pairs, reverse=True)) for stage, of in found.items() if of}
+
+
+def _pairs(entry: tuple[str, dict[str, tuple[int, int]]]) -> int:
+    return sum(pairs for pairs, _ in entry[1].values())
 
 
 def query_ledger(run: Run, sql: str) -> pa.Table:

@@ -1,6 +1,19 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and the templates of pages."""
 
 from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def templates(package: str) -> Environment:
+    """The templates of a package: everything is escaped, and a name that is not there is an error."""
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def count(number: float | None) -> str:

@@ -12,11 +12,10 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.counts import Balance, balances
-from pipeline.funnel import reasons
+from pipeline.funnel import by_stage, reasons
 from pipeline.runfolder import Run
 from pipeline.steps import STEPS
 
-LEDGER_STAGES = ("read", "plan", "download", "score", "select")
 ROWS_WENT = {
     "read": "read",
     "out_of_scope": "other language",
@@ -100,20 +99,11 @@ def _reason_table(counts: list[dict[str, Any]], sources: list[str]) -> Table:
     for source in sources:
         table.add_column(source, justify="right")
         table.add_column("only", justify="right", style="dim")
-    cells: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
-    for row in counts:
-        if row["source"] not in sources:
-            continue
-        cells.setdefault((row["stage"], row["reason"]), {})[row["source"]] = (row["pairs"], row["only_reason"])
-    order = sorted(
-        cells, key=lambda place: (LEDGER_STAGES.index(place[0]), -sum(pairs for pairs, _ in cells[place].values()))
-    )
-    for number, (stage, reason) in enumerate(order):
-        numbers = [
-            f"{count:,}" if count else "·" for source in sources for count in cells[stage, reason].get(source, (0, 0))
-        ]
-        ends = number + 1 < len(order) and order[number + 1][0] != stage
-        table.add_row(stage, reason, *numbers, end_section=ends)
+    for stage, found in by_stage(row for row in counts if row["source"] in sources).items():
+        for reason, cells in found.items():
+            numbers = [f"{count:,}" if count else "·" for source in sources for count in cells.get(source, (0, 0))]
+            table.add_row(stage, reason, *numbers)
+        table.add_section()
     return table
 
 

@@ -37,9 +37,8 @@ def connect(run: str | Path, threads: int | None = None, memory: str | None = No
     """
     connection = duckdb.connect()
     connection.execute("set enable_progress_bar = false; set timezone = 'UTC'")
-    connection.execute(
-        "set temp_directory = ?", [str(Path(tempfile.gettempdir()) / "zhclip-duckdb")]
-    )  # not where one stands
+    spill = Path(tempfile.gettempdir()) / "zhclip-duckdb"  # by default where one stands
+    connection.execute("set temp_directory = ?", [str(spill)])
     if threads:
         connection.execute(f"set threads = {int(threads)}")
     if memory:

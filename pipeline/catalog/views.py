@@ -110,6 +110,7 @@ FILE_VIEWS = (
     FileView("pairs", "publish", FOLDERS["publish"], PUBLISHED),
     FileView("test_images", "test_images", FOLDERS["test_images"], TEST_IMAGES),
 )
+TABLES = ("funnel", "shards", "steps")  # what `pipeline.catalog.write` stores for them
 VIEWS = tuple(COMMENTS)
 
 
@@ -139,7 +140,7 @@ def _views(shards: dict[Step, set[str]]) -> Iterator[str]:
         f"[getvariable('run') || '{FOLDERS['compare']}/000000.clusters.parquet']" if shards.get("compare") else ""
     )
     yield _view("clusters", _select(clusters, CLUSTERS, shard=False))
-    for name in ("funnel", "shards", "steps"):
+    for name in TABLES:
         yield _view(name, f"from read_parquet(getvariable('catalog') || '{name}.parquet')")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.catalog import views
 from pipeline.catalog.index import funnel_table, shards_table, steps_table
-from pipeline.catalog.views import catalog_sql
+from pipeline.catalog.views import TABLES, catalog_sql
 from pipeline.ledger import write_parquet
 from pipeline.runfolder import FOLDERS, Run, write_atomically
 
@@ -35,9 +35,9 @@ def write_catalog(run: Run) -> Path:
 
 def _write(run: Run, state: str, folder: Path) -> Path:
     manifests = {step: run.manifests(step) for step in FOLDERS}
-    tables = {"funnel": funnel_table(run), "shards": shards_table(run, manifests), "steps": steps_table(run)}
+    tables = zip(TABLES, (funnel_table(run), shards_table(run, manifests), steps_table(run)), strict=True)
     (folder / "catalog").mkdir(exist_ok=True)
-    for name, table in tables.items():
+    for name, table in tables:
         written = folder / "catalog" / f".{name}.{hashlib.md5(state.encode()).hexdigest()}"
         write_parquet(table, written)
         written.replace(folder / "catalog" / f"{name}.parquet")

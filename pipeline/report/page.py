@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.readable import count, hours, share, size
+from pipeline.readable import count, hours, share, size, templates
 from pipeline.recipe import dump_recipe
 from pipeline.report import charts
 from pipeline.report.against import Change
@@ -41,13 +40,7 @@ def render(
     """The whole page as HTML. `changes` compares with the run called `other`, or is None."""
     found = figures(run, connection)
     looked_at, hits = blacklist_hits(run, connection, options.seed)
-    environment = Environment(
-        loader=PackageLoader("pipeline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("pipeline.report")
     environment.filters |= {"count": count, "share": share, "short": short, "size": size, "hours": hours}
     return environment.get_template("report.html").render(
         run=run,

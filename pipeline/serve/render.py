@@ -7,11 +7,11 @@ import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from pipeline.readable import count, share, size
+from pipeline.readable import count, share, size, templates
 
 KEYS = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = {
@@ -82,13 +82,7 @@ def shown(value: Any) -> str:
 
 
 def _templates() -> Environment:
-    found = Environment(
-        loader=PackageLoader("pipeline.serve"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    found = templates("pipeline.serve")
     found.filters.update(number=count, size=size, ago=ago, host=host, shown=shown, with_links=with_links)
     found.globals.update(path=path, share=share, STATES=STATES)
     return found

@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response
 
+from pipeline.funnel import by_stage
 from pipeline.serve.guard import HEADERS
 from pipeline.serve.render import page
 from pipeline.serve.runs import NoSuchRun, inside
 from pipeline.serve.service import Service, service
-from pipeline.summary import LEDGER_STAGES, ROWS_WENT
+from pipeline.summary import ROWS_WENT
 
 router = APIRouter()
 State = Annotated[Service, Depends(service)]
@@ -60,16 +61,7 @@ def run(run: str, state: State) -> Response:
 def reasons(run: str, state: State) -> Response:
     """The table of reasons, which the run's page loads when it is there: counting takes seconds on a large run."""
     watch = state.shelf.get(run)
-    cells: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
-    for row in watch.reasons(wait=True) or []:
-        cells.setdefault((row["stage"], row["reason"]), {})[row["source"]] = (row["pairs"], row["only_reason"])
-    stages = {
-        stage: sorted(
-            ((reason, by) for (at, reason), by in cells.items() if at == stage),
-            key=lambda entry: -sum(pairs for pairs, _ in entry[1].values()),
-        )
-        for stage in LEDGER_STAGES
-    }
+    stages = by_stage(watch.reasons(wait=True) or [])
     return page("reasons.html", run=run, stages=stages, sources=list(watch.run.recipe.sources))
 
 

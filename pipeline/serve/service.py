@@ -8,11 +8,12 @@ from pathlib import Path
 import duckdb
 from fastapi import Request
 
+from pipeline.catalog.views import TABLES
 from pipeline.runfolder import FOLDERS
 from pipeline.serve.guard import Access
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.runs import Shelf
-from pipeline.serve.sql_child import Setup
+from pipeline.serve.sql_child import SETTINGS, Setup
 from pipeline.serve.sql_pool import Pool
 from pipeline.serve.watched import Watch
 
@@ -20,12 +21,6 @@ MEMORY = "2GiB"  # of the queries of this service's own; a visitor's SQL runs el
 SQL_MEMORY = 1 << 30  # bytes that DuckDB may use for a visitor's query
 SQL_PROCESS_MEMORY = 3 << 30  # bytes that its process may use, DuckDB's slips included
 SQL_THREADS = 2
-SETTINGS = """
-    set enable_progress_bar = false;
-    set parquet_metadata_cache = true;
-    set disabled_optimizers = 'late_materialization';  -- of DuckDB 2.0.0: an internal error on some top-n queries
-"""
-CATALOG_TABLES = ("funnel", "shards", "steps")
 
 
 @dataclass
@@ -69,7 +64,7 @@ def sql_setup(watch: Watch) -> Setup:
         catalog=f"{catalog}/catalog/",
         views=(catalog / "catalog.sql").read_text(encoding="utf-8"),
         files=[str(run.folder / name) for name in files if name.endswith(".parquet")]
-        + [str(Path(catalog, "catalog", f"{name}.parquet")) for name in CATALOG_TABLES],
+        + [str(Path(catalog, "catalog", f"{name}.parquet")) for name in TABLES],
         memory=SQL_MEMORY,
         process_memory=SQL_PROCESS_MEMORY,
         threads=SQL_THREADS,

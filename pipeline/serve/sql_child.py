@@ -19,6 +19,12 @@ from pipeline.serve.sandbox import limit_resources, restrict_files
 from pipeline.serve.sql_check import refusal, without_semicolon
 
 MACHINE = ("/proc/self/cgroup", "/sys/fs/cgroup", "/sys/devices/system/cpu")  # DuckDB asks how many cores there are
+SETTINGS = """
+    set enable_progress_bar = false;
+    set timezone = 'UTC';
+    set parquet_metadata_cache = true;
+    set disabled_optimizers = 'late_materialization';  -- of DuckDB 2.0.0: an internal error on some top-n queries
+"""
 LOCKS = """
     set temp_directory = '';
     set autoinstall_known_extensions = false;
@@ -58,10 +64,7 @@ class Question:
 def connect(setup: Setup) -> duckdb.DuckDBPyConnection:
     """A connection that can read the run's views and nothing else."""
     connection = duckdb.connect(config={"threads": setup.threads, "memory_limit": f"{setup.memory}B"})
-    connection.execute("set enable_progress_bar = false; set timezone = 'UTC'; set parquet_metadata_cache = true")
-    connection.execute(
-        "set disabled_optimizers = 'late_materialization'"
-    )  # of DuckDB 2.0.0: an internal error on some top-n
+    connection.execute(SETTINGS)
     for name, path in (("run", setup.run), ("catalog", setup.catalog)):
         connection.execute(f"set variable {name} = {_quoted(path)}")
     connection.execute(f"set allowed_paths = [{', '.join(map(_quoted, setup.files))}]")

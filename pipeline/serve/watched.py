@@ -98,10 +98,10 @@ class WatchedRun(Run):
 
     def _read(self, step: Step, shard: str) -> Manifest | None:
         try:
-            found = Manifest(**json.loads(self.path(step, f"{shard}.json").read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None  # discarded since, or no manifest
-        return self._slim(found) if found.digest == self.digest(step) else None
+            found = self.manifest(step, shard)
+        except (ValueError, TypeError):
+            return None  # no manifest at all
+        return self._slim(found) if found else None
 
     def _slim(self, found: Manifest) -> Manifest:
         """Without hashes of files, and with one object for the versions that all shards share."""

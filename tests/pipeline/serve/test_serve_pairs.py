@@ -20,7 +20,7 @@ from pipeline.serve.listing import Place, find
 from pipeline.serve.pair import Pair
 from pipeline.serve.runs import Shelf
 from pipeline.serve.search import BadSearch, Search, read_search
-from pipeline.serve.service import SETTINGS
+from pipeline.serve.sql_child import SETTINGS
 from pipeline.serve.story import met_again
 from pipeline.serve.watched import Watch
 from tests.pipeline.serve.conftest import HOSTILE, served
