@@ -55,7 +55,8 @@ DEV = [
     "httpx>=0.28,<0.29",
     "playwright>=1.55,<2",  # drives an installed Chromium; brings none of its own
     "duckdb-cli>=1.5,<3",
-    "s3fs>=2025.3",
+    *CLOUD,
+    "gcp-storage-emulator>=2026.7,<2027",  # Google Cloud Storage on loopback
     "moto[s3]>=5.2,<6",  # S3 on loopback, with flask and flask-cors
     "flask>=3.1,<4",
     "flask-cors>=6,<7",

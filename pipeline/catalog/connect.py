@@ -6,6 +6,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -83,14 +84,17 @@ def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
         ) from None
     except ImportError as error:
         raise RunError(f"{base} cannot be read: {error}; install zhclip[cloud]") from error
-    connection.register_filesystem(_dated(files))
+    connection.register_filesystem(_for_duckdb(files))
     return Place(base, f"{base}catalog/", text)
 
 
-def _dated(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
-    """DuckDB asks when a file changed, which fsspec cannot tell over HTTP; files of a run never change."""
+def _for_duckdb(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
+    """DuckDB asks when a file changed, which fsspec cannot tell over HTTP (files of a run never change), and leaves files to
+    Python to close, which the tasks that read ahead of them in gcsfs do not survive quietly."""
     if type(files).modified is fsspec.AbstractFileSystem.modified:
         files.modified = lambda path: datetime.fromtimestamp(0, UTC)  # noqa: ARG005
+    if "gs" in files.protocol:
+        files.open = partial(type(files).open, files, cache_type="readahead")
     return files
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -159,33 +160,47 @@ def test_catalog_sql_in_the_plain_command_line_of_duckdb(copied: Run) -> None:
     assert (here.stdout.strip(), elsewhere.stdout.strip()) == (expected, expected)
 
 
-def test_a_run_in_a_bucket(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     import moto.server  # heavy
-    import s3fs
 
-    expected = numbers(copied.folder)
     server = moto.server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    for name, found in {
-        "ENDPOINT_URL": f"http://{host}:{port}",
-        "ACCESS_KEY_ID": "a",
-        "SECRET_ACCESS_KEY": "b",
-    }.items():
-        monkeypatch.setenv(f"AWS_{name}", found)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "any")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    try:
-        files = s3fs.S3FileSystem()
-        files.mkdir("bucket")
-        files.put(f"{copied.folder}/", "bucket/runs/first/", recursive=True)
-        assert numbers("s3://bucket/runs/first") == expected
-        with connect("s3://bucket/runs/first") as connection:
-            keys = [key for (key,) in connection.execute("select key from pairs order by key limit 2").fetchall()]
-            places = image_places(connection, keys)
-        images = [read_image("s3://bucket/runs/first", places[key]) for key in keys]
-        assert images == [read_image(copied.folder, places[key]) for key in keys]
-    finally:
-        server.stop()
+    yield "s3"
+    server.stop()
+
+
+@pytest.fixture
+def gs(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    from gcp_storage_emulator.server import create_server
+
+    server = create_server("127.0.0.1", 0, in_memory=True)
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server._api._httpd.server_port}")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "any")
+    yield "gs"
+    server.stop()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_run_in_a_bucket(copied: Run, scheme: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(scheme)
+    expected = numbers(copied.folder)
+    files = fsspec.filesystem(scheme)
+    files.mkdir("bucket")
+    files.put(f"{copied.folder}/", "bucket/runs/first/", recursive=True)
+    address = f"{scheme}://bucket/runs/first"
+    assert numbers(address) == expected
+    with connect(address) as connection:
+        keys = [key for (key,) in connection.execute("select key from pairs order by key limit 2").fetchall()]
+        places = image_places(connection, keys)
+    images = [read_image(address, places[key]) for key in keys]
+    assert images == [read_image(copied.folder, places[key]) for key in keys]
 
 
 @pytest.mark.parametrize(("count", "errors"), [(4, 1), (3000, 1), (3000, 2999), (200_000, 150_000)])
