@@ -14,15 +14,16 @@ from pipeline.download.config import Download
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says once. `raw` replaces everything; a drip is single bytes with a pause after each."""
+    """What the server says once. `raw` replaces everything; a drip is single bytes with a pause of so many
+    seconds after each."""
 
     body: bytes = b""
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     length: int | None = None  # Content-Length, where it is to be wrong; -1: none at all
     raw: bytes | None = None
-    drip: bool = False
-    drip_headers: bool = False
+    drip: float = 0
+    drip_headers: float = 0
     delay: float = 0  # seconds of silence first
 
     def head(self) -> bytes:
@@ -92,10 +93,10 @@ class Web:
             self.dropped.set()
 
     @staticmethod
-    def _send(request: http.server.BaseHTTPRequestHandler, data: bytes, drip: bool) -> None:
-        if not drip:
+    def _send(request: http.server.BaseHTTPRequestHandler, data: bytes, pause: float) -> None:
+        if not pause:
             request.wfile.write(data)
             return
         for byte in data:
             request.wfile.write(bytes([byte]))
-            time.sleep(0.05)
+            time.sleep(pause)

@@ -80,7 +80,7 @@ def test_every_row_comes_back_once_and_in_order(web: Web, tmp_path: Path) -> Non
         (web.put("/cut", Answer(photo(4)[:-500])), "truncated_image"),
         (web.put("/bomb", Answer(bomb.getvalue())), "too_many_pixels"),
         (web.put("/no", Answer(photo(5), headers=(("X-Robots-Tag", "noai"),))), "opted_out"),
-        (web.put("/drip", Answer(photo(6), drip=True)), "timeout"),
+        (web.put("/drip", Answer(photo(6), drip=0.05)), "timeout"),
         (web.put("/big", Answer(bytes(300_001))), "too_many_bytes"),
         (web.put("/b.jpg", Answer(photo(7))), None),
         (web.put("/b.jpg", Answer(photo(7))), None),  # the same url again, under another key
@@ -176,7 +176,7 @@ def test_a_tar_that_cannot_be_written_fails_the_shard_not_the_row(tmp_path: Path
 
 def endless(web: Web) -> str:
     """The url of an image that goes on for minutes."""
-    return web.put("/endless", Answer(bytes(10_000), drip=True))
+    return web.put("/endless", Answer(bytes(10_000), drip=0.05))
 
 
 def test_a_killed_child_fails_the_shard(web: Web, tmp_path: Path) -> None:

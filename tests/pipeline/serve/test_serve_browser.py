@@ -21,7 +21,7 @@ def visit(browser: Browser, width: int = 1280, scheme: Any = "light") -> Iterato
     page, said = context.new_page(), list[str]()
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     yield page
     assert said == []
     context.close()
@@ -169,7 +169,7 @@ def test_a_run_that_is_at_work_renews_itself(chromium: Browser, address: str) ->
         page.goto(f"{address}/runs/planned", wait_until="networkidle")
         expect(page.locator("#reasons")).to_contain_text("caption_too_long")
         page.evaluate("document.querySelector('#progress').dataset.old = 'yes'")
-        expect(page.locator("#progress[data-old]")).to_have_count(0, timeout=10_000)
+        expect(page.locator("#progress[data-old]")).to_have_count(0)
 
 
 def test_a_report_runs_no_script(chromium: Browser, address: str) -> None:
