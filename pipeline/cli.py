@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +19,9 @@ from pipeline.report.cli import add_command as add_report
 from pipeline.serve.cli import add_command as add_serve
 from pipeline.sql.cli import add_command as add_sql
 from trainer.cli import add_commands
+
+if TYPE_CHECKING:
+    from pipeline.runfolder import Run
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False)
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
@@ -91,6 +96,48 @@ for _stage, _what in {
     "publish": "Stage 5: writes the kept pairs as webdataset tars with Parquet indexes.",
 }.items():
     _stage_command(_stage, _what)
+
+
+@app.command(context_settings=PASS_ON)
+def retry(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    reasons: Annotated[
+        list[str] | None,
+        typer.Option("--reason", help="Only what failed for this reason (repeatable); by default all that may pass."),
+    ] = None,
+    above: Annotated[
+        float, typer.Option(help="Only shards of which a larger share failed so, such as 0.1.", min=0, max=1)
+    ] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched again, and stop.")] = False,
+    workers: Workers = CORES,
+    as_json: Json = False,
+) -> None:
+    """Fetches again what failed for a reason that may have passed, and publishes anew. What was fetched stays.
+
+    After an outage: timeouts, lost connections, names not found, 408, 425, 429, 5xx. Shards that are touched are scored
+    again; then select and publish run over all. Interrupted, it is continued by [bold]zhclip curate[/].
+
+        zhclip retry runs/first --dry-run
+        zhclip retry runs/first --above 0.1
+        zhclip retry runs/first --reason http_403 --reason file_missing
+    """
+    from pipeline import retry as code
+    from pipeline.summary import print_retry
+
+    found_run = _or_exit(lambda: _read_run(run))
+    found = _or_exit(lambda: code.find(found_run, reasons or [], above))
+    print_retry(found, Console(quiet=as_json))
+    if dry_run or not found.shards:
+        if as_json:
+            print(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    had = code.fetched(found_run, found.shards)
+    stages = ["download", "score", "select", "publish"]
+    _stages(found_run, stages, workers, context.args, as_json, before=lambda: code.prepare(found_run, found))
+    came = code.fetched(found_run, found.shards) - had
+    if not as_json:
+        Console(stderr=True).print(f"{came:,} of {found.pairs:,} images came this time", highlight=False)
 
 
 @app.command()
@@ -198,31 +245,44 @@ def _work(
     overrides: list[str] | None,
     as_json: bool,
 ) -> None:
-    from pipeline.quiet import quiet_libraries
-
-    quiet_libraries()
-    from pipeline.driver import run_stages
-    from pipeline.progress import ProgressWatch
     from pipeline.recipe import load_recipe
     from pipeline.runfolder import open_run
-    from pipeline.summary import print_funnel, summary
 
     console = Console(stderr=True, quiet=as_json)
     loaded = _or_exit(lambda: load_recipe(recipe, overrides or ()) if recipe else _read_run(folder).recipe)
     run, changes = _or_exit(lambda: open_run(folder, loaded))
     for line in changes:
         console.print(f"[yellow]recipe changed[/] {escape(line)}", highlight=False)
+    _stages(run, stages, workers, beam_options, as_json)
+
+
+def _stages(
+    run: Run,
+    stages: list[str],
+    workers: int,
+    beam_options: list[str],
+    as_json: bool,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    from pipeline.quiet import quiet_libraries
+
+    quiet_libraries()
+    from pipeline.driver import run_stages
+    from pipeline.progress import ProgressWatch
+    from pipeline.summary import print_funnel, summary
+
+    console = Console(stderr=True, quiet=as_json)
 
     def work() -> None:
         with ProgressWatch(console) as watch:
-            run_stages(run, stages, workers, beam_options, watch)
+            run_stages(run, stages, workers, beam_options, watch, before)
 
-    _or_exit(work, on_interrupt=folder)
+    _or_exit(work, on_interrupt=run.folder)
     if as_json:
         print(json.dumps(summary(run), ensure_ascii=False))
     else:
         print_funnel(run, Console())
-        console.print(f"[green]done[/] {run.folder}   prove it with: zhclip verify {folder}", highlight=False)
+        console.print(f"[green]done[/] {run.folder}   prove it with: zhclip verify {run.folder}", highlight=False)
 
 
 def _read_run(folder: Path) -> Any:

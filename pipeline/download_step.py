@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import retry
 from pipeline.download.shard import ShardFailed, download_shard
+from pipeline.download.writer import write_table
 from pipeline.ledger import FAILED, as_lists, count_by_source, entries, write_ledger
 from pipeline.runfolder import Attempt, Item, Run
 from pipeline.sources.config import image_places
@@ -23,15 +26,29 @@ def work(run: Run, item: Item) -> None:
         with run.attempt("download", item.name) as attempt:
             try:
                 _download(run, item.name, attempt)
-                return
+                break
             except ShardFailed:
                 if number + 1 == run.recipe.limits.attempts:
                     raise
+    retry.forget(run, item.name)
+
+
+def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Table:
+    """Of all pairs, in their order; those that a try before has settled are not asked for again."""
+    before = retry.kept(run, shard)
+    rows = pairs if before is None else pairs.filter(pc.invert(pc.is_in(pairs["key"], before["key"])))
+    found = download_shard(rows, attempt.folder, run.recipe.download, image_places(run.recipe.sources))
+    if before is None:
+        return found
+    both = retry.join(run, shard, before, found, attempt.folder / "images.tar")
+    both = both.take(pc.index_in(pairs["key"], both["key"]))
+    write_table(both, attempt.folder / "images.parquet")
+    return both
 
 
 def _download(run: Run, shard: str, attempt: Attempt) -> None:
     pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
-    found = download_shard(pairs, attempt.folder, run.recipe.download, image_places(run.recipe.sources))
+    found = _outcomes(run, shard, pairs, attempt)
     if not found["key"].equals(pairs["key"]):
         raise ShardFailed(f"shard {shard}: {found.num_rows} results for {pairs.num_rows} rows, or in another order")
     failed = pc.not_equal(found["status"], "ok")

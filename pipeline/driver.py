@@ -22,17 +22,26 @@ class TooMuchFailed(RuntimeError):
     """More failed than the recipe's limits allow."""
 
 
-def run_stages(run: Run, stages: Sequence[str], workers: int, beam_options: Sequence[str], watch: Watch) -> None:
+def run_stages(
+    run: Run,
+    stages: Sequence[str],
+    workers: int,
+    beam_options: Sequence[str],
+    watch: Watch,
+    before: Callable[[], None] = lambda: None,
+) -> None:
     """Runs the given stages; a step with nothing left to do costs a look at its folder.
 
     Args:
         watch: told of each step before it starts, with the names of its shards.
+        before: done first, while no other process works on this run.
 
     Raises:
         RunError: another process works on this run, or a stage is asked for before the one it reads.
         StepFailed, TooMuchFailed: see there.
     """
     with _only_driver(run):
+        before()
         if {"translate", "plan"}.intersection(stages):
             make_layout(run)
             test_images.check(run)
@@ -90,7 +99,8 @@ def _check_limits(run: Run, step: Step) -> None:
         if failed > limits.download_failed_share * tried:
             raise TooMuchFailed(
                 f"{failed:,} of {tried:,} downloads failed, more than limits.download_failed_share "
-                f"({limits.download_failed_share:g}) allows; see ledger/download for the reasons"
+                f"({limits.download_failed_share:g}) allows; `zhclip status` shows the reasons. After an outage, `zhclip retry "
+                f"{run.folder}` fetches them again"
             )
 
 

@@ -14,7 +14,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -142,10 +142,13 @@ class Run:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def discard(self, step: Step, keep_digest: str | None = None) -> int:
-        """Removes a step's manifests (and the files they name) unless they carry `keep_digest`; returns how many."""
+    def discard(self, step: Step, keep_digest: str | None = None, shards: Container[str] | None = None) -> int:
+        """Removes a step's manifests (of `shards`, or all) and the files they name, unless they carry `keep_digest`; returns
+        how many."""
         count = 0
         for path in self.path(step, "").glob("[0-9]*.json"):
+            if shards is not None and path.stem not in shards:
+                continue
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["digest"] != keep_digest:
                 path.unlink()  # first: without its manifest the shard no longer exists

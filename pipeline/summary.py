@@ -13,6 +13,7 @@ from rich.table import Table
 
 from pipeline.counts import Balance, balances
 from pipeline.funnel import by_stage, reasons
+from pipeline.retry import Retry
 from pipeline.runfolder import Run
 from pipeline.steps import STEPS
 
@@ -77,6 +78,20 @@ def print_funnel(run: Run, console: Console) -> None:
                 f"[yellow]{balance.source}: {balance.unknown} file(s) do not open or end early; how many rows they held nobody "
                 f"knows. Where: ledger/read, rows = 0[/]"
             )
+
+
+def print_retry(found: Retry, console: Console) -> None:
+    """What is to be fetched again, by reason."""
+    if not found.shards:
+        console.print("nothing to fetch again: no shard has that many failures of these reasons", highlight=False)
+        return
+    table = Table("reason", title_justify="left")
+    table.add_column("to be fetched again", justify="right")
+    for reason, pairs in found.reasons.items():
+        table.add_row(reason, f"{pairs:,}")
+    table.add_section()
+    table.add_row(f"{len(found.shards):,} shards", f"{found.pairs:,}")
+    console.print(table)
 
 
 def _print_fitting(console: Console, found: list[Balance], make: Callable[[list[Balance]], Table]) -> None:

@@ -80,7 +80,7 @@ def _downloads(found: Figures) -> Iterator[Notice]:
     tried = sum(row["read"] - row["rules"] - row["unreadable"] - row["out_of_scope"] for row in found["funnel"])
     failed = sum(row["not_fetched"] for row in found["funnel"])
     if tried and failed / tried > FAILING:
-        text = f"{failed:,} of {tried:,} images were not fetched ({failed / tried:.1%})."
+        text = f"{failed:,} of {tried:,} images were not fetched ({failed / tried:.1%}). zhclip retry fetches again what may pass."
         yield Notice(
             60,
             "Many downloads fail",

@@ -1,0 +1,159 @@
+"""After an outage: what could not be fetched is fetched again, what was fetched stays, and the same pairs are published."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from pipeline.driver import run_stages
+from pipeline.retry import find, wanted
+from pipeline.runfolder import FOLDERS, Run, RunError, read_run
+from pipeline.verify import verify_run
+from tests.runs import REPOSITORY, Site, published
+
+LOST = {"000000", "000002"}  # shards that the outage hits
+
+
+@contextmanager
+def outage(site: Site) -> Iterator[None]:
+    """The server takes connections and says nothing."""
+    port = int(site.world.allow_host.rpartition(":")[2])
+    listening = [one for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN"]
+    pid = listening[0].pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def unlucky(site: Site, finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A complete run of which two shards were downloaded while the server was away."""
+    folder = tmp_path_factory.mktemp("unlucky") / "run"
+    shutil.copytree(finished.folder, folder)
+    run = read_run(folder)
+    for step in ("publish", "select", "compare"):
+        run.discard(step)
+    for step in ("score", "download"):
+        assert run.discard(step, shards=LOST) == len(LOST)
+    with outage(site):
+        run_stages(run, ["download"], 2, [], lambda *_: None)
+    assert site.curate(folder).returncode == 0
+    return run
+
+
+def zhclip(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", *words]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
+
+
+def images(run: Run) -> dict[str, bytes]:
+    """Key → bytes of every raw image, as the tables say where they lie; the tars hold them and nothing else."""
+    found: dict[str, bytes] = {}
+    for manifest in run.manifests("download"):
+        path = run.path("download", f"{manifest.shard}.tar")
+        content, shard = path.read_bytes(), dict[str, bytes]()
+        for row in pq.read_table(path.with_suffix(".parquet")).to_pylist():
+            if row["status"] == "ok":
+                shard[row["key"]] = content[row["offset"] : row["offset"] + row["length"]]
+        with tarfile.open(path) as tar:
+            assert sorted(tar.getnames()) == sorted(f"{key}.jpg" for key in shard)
+        found |= shard
+    return found
+
+
+def failures(run: Run) -> dict[str, str]:
+    tables = [pq.read_table(run.path("download", f"{found.shard}.parquet")) for found in run.manifests("download")]
+    return {row["key"]: row["reason"] for table in tables for row in table.to_pylist() if row["reason"]}
+
+
+def test_what_the_outage_took_comes_back(unlucky: Run, finished: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(unlucky.folder, folder)
+    assert published(folder) != published(finished.folder)
+    done = zhclip("retry", str(folder), "--above", "0.5", "--json")
+    assert done.returncode == 0, done.stderr
+    run = read_run(folder)
+    assert published(folder) == published(finished.folder)
+    assert images(run) == images(finished) and failures(run) == failures(finished)
+    assert {row["step"]: row["done"] for row in json.loads(done.stdout)["steps"]}["download"] == len(
+        finished.done("download")
+    )
+    assert verify_run(run, Console(quiet=True)).problems == []
+    assert not list((folder / FOLDERS["download"] / ".kept").iterdir())
+    shown = zhclip("retry", str(folder), "--above", "0.5")
+    assert shown.returncode == 0 and "nothing to fetch again" in shown.stdout
+
+
+def test_killed_on_the_way_it_continues_and_asks_for_the_failed_ones_alone(
+    unlucky: Run, site: Site, finished: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(unlucky.folder, folder)
+    before = {path.name: path.stat().st_size for path in (folder / "raw").glob("*.tar")}
+    shards = find(unlucky, [], 0).shards
+    assert set(shards) > LOST  # others have a server that hangs, and images that stay
+    command = [sys.executable, "-m", "pipeline.cli", "retry", str(folder), "--workers", "1"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    raw, kept = folder / "raw", folder / "raw" / ".kept"
+    while process.poll() is None and not _between(raw, shards):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = [shard for shard in shards if not (raw / f"{shard}.json").exists()]
+    assert left and all((kept / f"{shard}.tar").exists() for shard in left)
+    assert site.curate(folder).returncode == 0
+    assert published(folder) == published(finished.folder)
+    assert images(read_run(folder)) == images(finished)
+    for name in set(shards) - LOST:  # what had come stands where it stood, in front
+        old = pq.read_table(unlucky.path("download", f"{name}.parquet")).to_pylist()
+        new = {row["key"]: row for row in pq.read_table(raw / f"{name}.parquet").to_pylist()}
+        assert [new[row["key"]] for row in old if row["status"] == "ok"] == [
+            row for row in old if row["status"] == "ok"
+        ]
+        assert (raw / f"{name}.tar").stat().st_size >= before[f"{name}.tar"]
+
+
+def _between(raw: Path, shards: list[str]) -> bool:
+    """Whether the first of them is done again, and the last one is not."""
+    there = [(raw / f"{shard}.json").exists() for shard in shards]
+    return (raw / ".kept").exists() and there[0] and not there[-1]
+
+
+def test_what_would_be_fetched_again(unlucky: Run) -> None:
+    dry = json.loads(zhclip("retry", str(unlucky.folder), "--dry-run", "--above", "0.5", "--json").stdout)
+    assert set(dry["shards"]) == LOST and next(iter(dry["reasons"])) == "timeout"
+    failed = failures(unlucky).values()
+    assert find(unlucky, ["http_404"], 0).reasons == {"http_404": list(failed).count("http_404")}
+    assert find(unlucky, [], 0).pairs == sum(map(wanted([]), failed))
+    assert find(unlucky, [], 1).shards == []
+    wrong = zhclip("retry", str(unlucky.folder), "--reason", "nonsense")
+    assert wrong.returncode == 2 and "nonsense" in wrong.stderr and "connection_lost" in wrong.stderr
+
+
+@pytest.mark.parametrize("reason", ["timeout", "dns_failed", "connection_lost", "http_503", "http_429", "http_408"])
+def test_what_may_pass(reason: str) -> None:
+    assert wanted([])(reason)
+
+
+@pytest.mark.parametrize("reason", ["http_404", "http_403", "http_50", "not_an_image", "opted_out", "too_small"])
+def test_what_does_not(reason: str) -> None:
+    assert not wanted([])(reason) and wanted([reason if reason != "http_50" else "http_500"])
+    with pytest.raises(RunError, match="no reason"):
+        wanted(["http_50"])
