@@ -75,6 +75,7 @@ def _serve(runs: Path, access, listening: socket.socket) -> None:  # type: ignor
     console = Console(stderr=True)
     config = uvicorn.Config(create_app(runs, access), log_level="warning", access_log=False, server_header=False)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    listening.listen(config.backlog)  # who reads the address may connect at once, and waits for the answer
     console.print(f"[green]serving[/] {runs} at [bold]{address}[/]   Ctrl-C ends it", highlight=False, soft_wrap=True)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
