@@ -69,9 +69,11 @@ def _answer(connection, query: str, as_csv: bool, as_json: bool, parquet: Path |
     import duckdb
 
     from pipeline.sql import output
+    from pipeline.sql.interrupt import interruptible
 
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
-    try:
+
+    def work() -> None:
         for found, last in output.statements(connection, query):
             if found is None:
                 continue
@@ -79,6 +81,9 @@ def _answer(connection, query: str, as_csv: bool, as_json: bool, parquet: Path |
                 output.as_table(found, console)
             elif last:
                 _write(found, as_csv, parquet)
+
+    try:
+        interruptible(connection, work)
     except duckdb.Error as error:
         fail(str(error), EXIT_FAILED)
     except BrokenPipeError:  # `| head`

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.catalog.views import COMMENTS
+from pipeline.sql.interrupt import interruptible
 from pipeline.sql.output import as_csv, as_parquet, as_table, statements
 
 WORDS = [
@@ -71,7 +72,7 @@ def answer(connection: duckdb.DuckDBPyConnection, text: str, console: Console) -
             rows = "done" if found is None else as_table(found, console)
             console.print(f"{rows}, {time.monotonic() - begun:.2f} s", style="dim", highlight=False)
 
-    return _try(work, console)
+    return _try(connection, work, console)
 
 
 def write(connection: duckdb.DuckDBPyConnection, query: str, command: str, console: Console) -> bool:
@@ -91,17 +92,13 @@ def write(connection: duckdb.DuckDBPyConnection, query: str, command: str, conso
         if found:
             console.print(f"[green]done[/] {escape(str(path))}", highlight=False)
 
-    return _try(work, console)
+    return _try(connection, work, console)
 
 
-def _try(work: Callable[[], None], console: Console) -> bool:
+def _try(connection: duckdb.DuckDBPyConnection, work: Callable[[], None], console: Console) -> bool:
     try:
-        work()
-    except (
-        KeyboardInterrupt,
-        RuntimeError,
-        duckdb.InterruptException,
-    ):  # DuckDB tells of a Ctrl-C in any of these ways
+        interruptible(connection, work)
+    except KeyboardInterrupt:
         console.print("[yellow]stopped[/]", highlight=False)
         return False
     except (duckdb.Error, OSError) as error:

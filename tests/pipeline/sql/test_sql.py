@@ -30,6 +30,7 @@ from pipeline.runfolder import Run, RunError, read_run
 from tests.runs import REPOSITORY
 
 COOKBOOK = re.findall(r"```sql\n(.*?)```", (REPOSITORY / "docs/sql.md").read_text(encoding="utf-8"), re.DOTALL)
+ENDLESS = "select count(*) from range(10000000000) a, range(10000000000) b"
 MAY_BE_EMPTY = (
     "from clusters",
     "'test\\_%'",
@@ -159,7 +160,7 @@ def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
         terminal.type("select nothing_like_it;\n")
         terminal.until("Error")
         terminal.until("sql>")
-        terminal.type("select count(*) from range(10000000000) a, range(10000000000) b;\n")
+        terminal.type(f"{ENDLESS};\n")
         terminal.interrupt_until("stopped")
         terminal.until("sql>")
         terminal.type(".quit\n")
@@ -170,15 +171,24 @@ def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
     assert "from pairs;" in (tmp_path / "zhclip/sql_history").read_text(encoding="utf-8")
 
 
+def test_ctrl_c_stops_a_query(finished: Run, tmp_path: Path) -> None:
+    query = f"select 40 + 2 as ready; {ENDLESS}"
+    with Terminal([sys.executable, "-m", "pipeline.cli", "sql", str(finished.folder), query], tmp_path) as terminal:
+        terminal.until("42")
+        terminal.interrupt_until("stopped")
+        assert terminal.process.wait(20) == 130
+
+
 class Terminal:
-    """A program in a real pseudo-terminal."""
+    """A program in a real pseudo-terminal, which Ctrl-C ends as that of any foreground job (CI's own jobs ignore it)."""
 
     def __init__(self, command: list[str], state: Path) -> None:
         self.master, slave = pty.openpty()
         environment = os.environ | {"XDG_STATE_HOME": str(state), "TERM": "xterm", "COLUMNS": "120", "LINES": "60"}
         self.process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
-        )
+            command, cwd=REPOSITORY, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         os.close(slave)
         self.seen = ""
 
