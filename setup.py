@@ -70,10 +70,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",  # img2dataset imports imghdr, which Python 3.13 dropped
-    packages=find_packages(include=["pipeline*", "filters*", "trainer*", "demo*"]),
+    packages=find_packages(include=["zhclip*", "foundation*", "pipeline*", "filters*", "trainer*", "demo*"]),
     package_data={
         "filters": ["words/*.txt"],
-        "pipeline": ["report/templates/*", "policy/*.yaml", "serve/templates/*", "serve/static/*"],
+        "pipeline": ["inspect/report/templates/*", "inspect/check/*.yaml", "serve/templates/*", "serve/static/*"],
         "demo": ["mclip-tiny/**/*", "marian-tiny/*", "training/*.yaml"],
         "trainer": ["presets/*.yaml", "vocabulary/*"],
     },
@@ -86,5 +86,5 @@ setup(
         "dev": DEV + DEMO,
         "all": CLOUD + OCR + NSFW + DEV + DEMO,
     },
-    entry_points={"console_scripts": ["zhclip=pipeline.cli:main"]},
+    entry_points={"console_scripts": ["zhclip=zhclip.app:main"]},
 )

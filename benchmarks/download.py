@@ -28,8 +28,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.download.config import Download
-from pipeline.download.shard import download_shard
+from pipeline.recipe.download import Download
+from pipeline.stages.download.shard import download_shard
 
 PHOTOS = 16
 WIDTH, HEIGHT = 1024, 768  # pixels

@@ -16,9 +16,9 @@ import pyarrow as pa
 from PIL import Image
 
 from benchmarks.image_duplicates import CHANGES, DEFAULT_COLOURS, Hashed, drawings, middle, photos, table_row
-from filters.images.embeddings import cosines, decode, encode
-from filters.scoring import Score, load_scorer
-from pipeline.test_images import CROPS
+from pipeline.stages.eval_images.stage import CROPS
+from pipeline.stages.score import Score, load_scorer
+from pipeline.stages.score.embeddings import cosines, decode, encode
 
 DISTANCES = (16, 24, 32)
 COSINES = (-1.0, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)  # -1: hashes alone

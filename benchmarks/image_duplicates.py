@@ -27,8 +27,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from demo.drawings import encode, load_drawings, picture
-from filters.images.config import ImageDuplicates
-from filters.images.fingerprint import (
+from pipeline.recipe.download import Download
+from pipeline.recipe.images import ImageDuplicates
+from pipeline.stages.dedup_images.search import near_pairs
+from pipeline.stages.download.resize import resize
+from pipeline.stages.eval_images.stage import CROPS
+from pipeline.stages.score.fingerprint import (
     Fingerprint,
     decode_colours,
     decode_hashes,
@@ -37,10 +41,6 @@ from filters.images.fingerprint import (
     is_plain,
     mirrored_colours,
 )
-from filters.images.search import near_pairs
-from pipeline.download.config import Download
-from pipeline.download.resize import resize
-from pipeline.test_images import CROPS
 
 THRESHOLDS = (4, 8, 12, 16, 20, 24, 28, 32)
 COLOURS = (16, 24, 32, 48)
@@ -148,7 +148,7 @@ def photos(folder: Path) -> list[Image.Image]:
 def curve(folders: list[Path]) -> None:
     """Prints, for each collection, the share found and the false pairs at each distance.
 
-    "+ crops" is the same with the test images cropped as well, as `pipeline.test_images` does it.
+    "+ crops" is the same with the test images cropped as well, as `pipeline.stages.eval_images.stage` does it.
     """
     collections = {"drawings": drawings(600, 480), **{folder.name: photos(folder) for folder in folders}}
     for name, images in collections.items():

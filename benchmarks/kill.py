@@ -20,7 +20,7 @@ from rich.console import Console
 from demo.__main__ import compare
 from demo.server import serving
 from demo.world import build_world
-from pipeline.runfolder import read_run
+from pipeline.run.folder import read_run
 from tests.runs import REPOSITORY, Site
 
 
@@ -58,7 +58,7 @@ def soak(site: Site, folder: Path, times: int, chance: random.Random, console: C
     runs = sorted(folder.glob("killed*"))
     wrong = sum(compare(read_run(run), read_run(folder / "undisturbed"), console) for run in runs)
     for run in runs:
-        verify = [sys.executable, "-m", "pipeline.cli", "verify", str(run)]
+        verify = [sys.executable, "-m", "zhclip", "verify", str(run)]
         wrong += subprocess.run(verify, cwd=REPOSITORY, check=False).returncode
     return 1 if wrong else 0
 

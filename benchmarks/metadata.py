@@ -61,13 +61,13 @@ REASONS = """
 
 def run_zhclip(files: str, out: Path, threads: int) -> int:
     """`zhclip plan` on the embedded runner; returns the rows kept."""
-    from pipeline.quiet import quiet_libraries
+    from foundation.quiet import quiet_libraries
 
     quiet_libraries()
-    from pipeline.counts import step_counts
-    from pipeline.driver import run_stages
     from pipeline.recipe import Recipe
-    from pipeline.runfolder import open_run
+    from pipeline.run.counts import step_counts
+    from pipeline.run.folder import open_run
+    from pipeline.runners.driver import run_stages
 
     recipe = Recipe.model_validate({"sources": {"laion": {"kind": "laion", "files": [files]}}})
     run, _ = open_run(out, recipe)
@@ -129,7 +129,7 @@ def one(who: str, rows: int, threads: int) -> None:
     """The measured process."""
     import duckdb  # noqa: F401  start-up is not what is compared
 
-    import pipeline.driver  # noqa: F401
+    import pipeline.runners.driver  # noqa: F401
 
     work = {"zhclip": run_zhclip, "duckdb": run_duckdb}[who]
     with tempfile.TemporaryDirectory(prefix="zhclip-bench-") as folder:

@@ -26,12 +26,12 @@ from PIL import Image
 from torch import nn
 from transformers import AutoModel, XLMRobertaConfig, XLMRobertaTokenizer
 
-from filters.devices import pick_device, pick_dtype
-from filters.scoring.config import Score
-from filters.scoring.images import Preprocessor
-from filters.scoring.models import ImageTower, TextTower
-from filters.scoring.scorer import Scorer
-from filters.scoring.weights import Source
+from foundation.devices import pick_device, pick_dtype
+from foundation.weights import Source
+from pipeline.recipe.score import Score
+from pipeline.stages.score.images import Preprocessor
+from pipeline.stages.score.models import ImageTower, TextTower
+from pipeline.stages.score.scorer import Scorer
 
 CHARACTERS = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}

@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.catalog import connect
+from pipeline.inspect.catalog import connect
 
 COLUMNS = "key, source, url, caption"
 NO_WORD = "no-caption-has-this"  # so every shard is searched, until the page's time is over
@@ -103,7 +103,7 @@ def cards_of(client: httpx.Client, address: str) -> list[str]:
 @contextmanager
 def serving(run: Path) -> Iterator[tuple[psutil.Process, str]]:
     """The server, and the address of the run's pages."""
-    command = [sys.executable, "-m", "pipeline.cli", "serve", str(run), "--port", "0"]
+    command = [sys.executable, "-m", "zhclip", "serve", str(run), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:

@@ -25,10 +25,10 @@ import sentencepiece
 import torch
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, MarianTokenizer
 
-from filters.devices import pick_device, pick_dtype
-from filters.scoring.weights import Source
-from filters.translation import Translation
-from filters.translation.marian import Translator, batches_by_length
+from foundation.devices import pick_device, pick_dtype
+from foundation.weights import Source
+from pipeline.sources.translation import Translation
+from pipeline.stages.translate.marian import Translator, batches_by_length
 
 VOCABULARY = 65_001  # of opus-mt-en-zh, the padding token last
 SIZE = {

@@ -23,8 +23,8 @@ from demo.learn import Learning, StepFailed, zhclip
 from demo.scoreboard import scoreboard
 from demo.server import serving
 from demo.world import World, build_world
-from pipeline.funnel import query_ledger
-from pipeline.runfolder import Run, read_run
+from pipeline.run.folder import Run, read_run
+from pipeline.run.funnel import query_ledger
 from trainer.checkpoint import checkpoints
 
 RECIPE, UNCURATED = Path("recipes/demo.yaml"), Path("recipes/demo_uncurated.yaml")
@@ -75,8 +75,8 @@ def _curate(given: argparse.Namespace) -> None:
     if not given.flink:
         zhclip(*command)
         return
-    flink = [sys.executable, "-m", "pipeline.flink", "run", "--parallelism", str(given.workers), "--"]
-    done = subprocess.run([*flink, sys.executable, "-m", "pipeline.cli", *map(str, command)], check=False)
+    flink = [sys.executable, "-m", "pipeline.runners.flink", "run", "--parallelism", str(given.workers), "--"]
+    done = subprocess.run([*flink, sys.executable, "-m", "zhclip", *map(str, command)], check=False)
     if done.returncode:
         raise StepFailed("curate, on Flink")
 

@@ -75,7 +75,7 @@ def zhclip(*arguments: Any) -> None:
         StepFailed: it did not end well.
     """
     words = [str(argument) for argument in arguments]
-    if subprocess.run([sys.executable, "-m", "pipeline.cli", *words], check=False).returncode:
+    if subprocess.run([sys.executable, "-m", "zhclip", *words], check=False).returncode:
         raise StepFailed(f"zhclip {' '.join(words)}")
 
 

@@ -27,8 +27,8 @@ from demo.merge_report import NAMED, MergeReport, merge_report
 from demo.merge_tables import render
 from demo.merge_world import PORT, MergeWorld, build_merge_world
 from demo.server import serving
-from pipeline.funnel import query_ledger
-from pipeline.runfolder import Run, read_run
+from pipeline.run.folder import Run, read_run
+from pipeline.run.funnel import query_ledger
 
 RECIPE, WORLD = Path("recipes/demo_merge.yaml"), Path("runs/demo-world/merge")
 SHOWN = 24  # cards of either section of the contact sheet

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.faults import ALL_KINDS, CLEAN, LANGUAGE, SWAPPED
-from pipeline.ledger import OUT_OF_SCOPE
+from pipeline.run.ledger import OUT_OF_SCOPE
 
 Place = tuple[str, int]  # base name of the metadata file, and row
 STAGES = ("read", "plan", "download", "select")

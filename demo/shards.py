@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.tar import END_OF_TAR, sample_members
+from pipeline.run.tar import END_OF_TAR, sample_members
 
 
 def write_dataset(folder: Path, pairs: Iterable[tuple[bytes, Mapping[str, Any]]], shards: int = 1) -> Path:

@@ -24,7 +24,8 @@ from torch import Tensor
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, MarianTokenizer
 
 from demo.phrases import Name, load_names, phrase_of, some_text
-from filters.translation import Translation, load_translator
+from pipeline.sources.translation import Translation
+from pipeline.stages.translate import load_translator
 
 UNSEEN_SHARE = 20  # one name in twenty is held out
 VARIANTS = 24  # texts about each name, beside the name itself

@@ -6,51 +6,17 @@ filters see all rows, so a rejected pair keeps all of its reasons.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
 
-PAIR_SCHEMA = pa.schema(
-    [
-        pa.field("source", pa.string(), nullable=False),  # name of the source in the recipe
-        pa.field("file", pa.string(), nullable=False),  # the metadata file, as the recipe's glob resolved it
-        pa.field("row", pa.int64(), nullable=False),  # position in that file, from 0
-        pa.field("url", pa.string()),
-        pa.field("caption", pa.string()),  # trimmed of white space
-        pa.field("language", pa.string()),
-        pa.field("similarity", pa.float32()),  # of the data set's own CLIP; not this project's score
-        pa.field("width", pa.int32()),  # declared, pixels, already the right way round
-        pa.field("height", pa.int32()),
-        pa.field("punsafe", pa.float32()),  # probability, 0 to 1
-        pa.field("pwatermark", pa.float32()),  # probability, 0 to 1
-        pa.field("nsfw", pa.string()),
-        pa.field("license", pa.string()),
-        pa.field("english", pa.string()),  # what the caption is a translation of; several texts are joined by "; "
-        pa.field("image_id", pa.string()),  # of the image, in the data set that it is from
-        pa.field("coco_id", pa.int64()),  # of the image in MSCOCO, where it is one of its images
-        pa.field("flickr_id", pa.int64()),  # of the photo on Flickr
-    ]
-)
-"""The canonical columns of a pair, whatever its source. Only source, file and row are never null."""
+from foundation.config import Config
 
 MAX_REASONS = 63
-
-
-def value(default: Any, description: str, unit: str = "", **bounds: Any) -> Any:
-    """A recipe value: a pydantic field whose default, description and unit `zhclip recipe show` prints."""
-    return Field(default, description=description, json_schema_extra={"unit": unit}, **bounds)
-
-
-class Config(BaseModel):
-    """A part of a recipe: immutable, and closed against misspelt keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Filter(Config):
@@ -112,17 +78,3 @@ def split(pairs: pa.Table, filters: Sequence[Filter]) -> tuple[pa.Table, pa.Tabl
     rejected = pairs.filter(pa.array(bits != 0))
     reasons = decode_reasons(bits[bits != 0], reasons_of(filters))
     return pairs.filter(pa.array(bits == 0)), rejected.append_column("reasons", reasons)
-
-
-def differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
-    """Lines `place: old → new` for every value in which two plain structures differ."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from differences(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
-    elif old != new:
-        yield f"{place}: {_short(old)} → {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -14,9 +14,10 @@ import polars as pl
 import pyarrow as pa
 from pydantic import model_validator
 
-from filters.base import Filter, value
+from filters.base import Filter
 from filters.keywords import required_words
 from filters.text import WIDE, normal_form, normal_forms, simplified
+from foundation.config import value
 
 Category = Literal["advertising", "image_file_name", "boilerplate", "contact", "adult"]
 CATEGORIES: tuple[Category, ...] = ("advertising", "image_file_name", "boilerplate", "contact", "adult")

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import model_validator
 
-from filters.base import Filter, value
+from filters.base import Filter
 from filters.text import mask, strings
+from foundation.config import value
 
 
 class CaptionLength(Filter):

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from filters.base import Filter, value
+from filters.base import Filter
 from filters.caption import hash_of
 from filters.text import mask, strings
 from filters.url import canonical_url
+from foundation.config import value
 
 
 class Duplicates(Filter):

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import model_validator
 
-from filters.base import Filter, value
+from filters.base import Filter
+from foundation.config import value
 
 Missing = Literal["keep", "reject"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filters.base import Config, Filter, value
+from filters.base import Filter
 from filters.blacklist import Blacklist
 from filters.caption import CaptionFrequency, CaptionLength, HanCharacters
 from filters.metadata import DeclaredSize, MetadataSimilarity, NsfwTag, Punsafe, Pwatermark
@@ -10,8 +10,9 @@ from filters.quality.contact import ContactDetails
 from filters.quality.language import CaptionLanguage
 from filters.quality.marks import MarksAndDigits
 from filters.quality.repetition import Repetition
-from filters.translation.check import TranslationCheck
+from filters.translation import TranslationCheck
 from filters.url import UrlSanity
+from foundation.config import Config, value
 
 
 class Rules(Config):

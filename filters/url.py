@@ -11,8 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.base import Filter, value
+from filters.base import Filter
 from filters.text import strings
+from foundation.config import value
 
 PLAIN = r"^https?://[a-z0-9.-]+/"
 """A url whose canonical form needs no look at its authority: lower case, no port, no user."""

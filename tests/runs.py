@@ -18,9 +18,8 @@ from demo.merge import PORT, RECIPE, WORLD
 from demo.merge_world import MergeWorld, build_merge_world
 from demo.server import serving
 from demo.world import World, build_world
-from pipeline.runfolder import Run, read_run
-
-REPOSITORY = Path(__file__).parents[1]
+from pipeline.run.folder import Run, read_run
+from tests.paths import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Site:
         return [
             sys.executable,
             "-m",
-            "pipeline.cli",
+            "zhclip",
             verb,
             recipe,
             "--run",
@@ -104,7 +103,7 @@ class Merge:
     def command(self, run: Path, workers: int) -> list[str]:
         sets = [part for value in SMALL_MERGE for part in ("--set", value)]
         words = ["curate", str(self.recipe), "--run", str(run), "--workers", str(workers), *sets]
-        return [sys.executable, "-m", "pipeline.cli", *words]
+        return [sys.executable, "-m", "zhclip", *words]
 
 
 @pytest.fixture(scope="session")

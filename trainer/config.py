@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ValidationError, model_validator
 
-from filters.base import Config, value
+from foundation.config import Config, value
 from trainer.data.augment import AugmentConfig
 from trainer.models.config import ModelConfig
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from filters.devices import pick_dtype
+from foundation.devices import pick_dtype
 from trainer.config import Stage, TrainRecipe
 from trainer.models.clip import ChineseCLIP
 

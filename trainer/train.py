@@ -19,7 +19,7 @@ import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from filters.base import differences
+from foundation.config import differences
 from trainer.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
 from trainer.config import Stage, TrainRecipe
 from trainer.data.index import PairIndex

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 import benchmarks.big_run
-from pipeline.quiet import quiet_libraries
+from foundation.quiet import quiet_libraries
 
 quiet_libraries()
 
@@ -25,13 +25,13 @@ from benchmarks.big_run.metadata import Metadata  # noqa: E402
 from benchmarks.big_run.pictures import Drawings  # noqa: E402
 from benchmarks.big_run.times import rewrite_times  # noqa: E402
 from benchmarks.big_run.work import Work  # noqa: E402
-from pipeline.catalog import write_catalog  # noqa: E402
-from pipeline.counts import balances  # noqa: E402
-from pipeline.driver import run_stages  # noqa: E402
-from pipeline.engine import StepFailed  # noqa: E402
+from pipeline.inspect.catalog import write_catalog  # noqa: E402
 from pipeline.recipe import Recipe  # noqa: E402
-from pipeline.runfolder import Run, RunError, open_run, write_atomically  # noqa: E402
-from pipeline.steps import STEPS, StepCode  # noqa: E402
+from pipeline.run.counts import balances  # noqa: E402
+from pipeline.run.folder import Run, RunError, open_run, write_atomically  # noqa: E402
+from pipeline.runners.beam import StepFailed  # noqa: E402
+from pipeline.runners.driver import run_stages  # noqa: E402
+from pipeline.stages.registry import STEPS, StepCode  # noqa: E402
 
 MADE_AS = "generated.json"  # in the run folder: the Size
 DUPLICATE_DISTANCE = 8  # bits; the search takes longer the further it looks, and copies here are nearer than that

@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.big_run.captions import captions
 from benchmarks.big_run.draws import Draws, shares
 from benchmarks.big_run.urls import hexadecimal
-from filters.images.fingerprint import fingerprint
-from pipeline.download.config import Download
-from pipeline.download.resize import resize
-from pipeline.runfolder import write_atomically
+from pipeline.recipe.download import Download
+from pipeline.run.folder import write_atomically
+from pipeline.stages.download.resize import resize
+from pipeline.stages.score.fingerprint import fingerprint
 
 TEST_IMAGES = 40  # pictures 0 to 39 of the pool are those of an evaluation set
 DRAWINGS = 240  # the first TEST_IMAGES of them are the evaluation set's

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.runfolder import Run, Step, write_atomically
+from pipeline.run.folder import Run, Step, write_atomically
 
 BEFORE: tuple[Step, ...] = ("read", "judge", "plan")
 PAUSE = 90.0  # seconds between stages

@@ -17,12 +17,12 @@ from benchmarks.big_run import failures, pictures
 from benchmarks.big_run.draws import Draws
 from benchmarks.big_run.metadata import SOURCES
 from benchmarks.big_run.urls import CONTENT_TYPES, from_hexadecimal, hexadecimal, parse
-from pipeline import publish
-from pipeline.download.writer import OUTCOME_SCHEMA, Tar, write_table
-from pipeline.ledger import FAILED, as_lists, count_by_source, entries, rows_by_source, write_ledger, write_parquet
-from pipeline.plan import cut
-from pipeline.runfolder import Attempt, Item, Run
-from pipeline.score_step import downloaded
+from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.ledger import FAILED, as_lists, count_by_source, entries, rows_by_source, write_ledger, write_parquet
+from pipeline.stages import plan as cut
+from pipeline.stages.download.writer import OUTCOME_SCHEMA, Tar, write_table
+from pipeline.stages.publish import stage as publish
+from pipeline.stages.score.stage import downloaded
 
 BLOCK = 512  # of a tar, bytes
 TRUE_PAIRS = {"laion": (0.63, 0.298, 0.034), "wukong": (0.74, 0.305, 0.031), "danqing": (0.86, 0.312, 0.036)}

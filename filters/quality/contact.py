@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from filters.base import Filter, value
+from filters.base import Filter
 from filters.text import normal_forms
+from foundation.config import value
 
 Kind = Literal["phone", "messenger", "address"]
 KINDS: tuple[Kind, ...] = ("phone", "messenger", "address")

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from filters.base import Filter, value
+from filters.base import Filter
 from filters.quality.points import slices
 from filters.text import simplified
+from foundation.config import value
 
 Language = Literal["japanese", "korean", "cantonese"]
 LANGUAGES: tuple[Language, ...] = ("japanese", "korean", "cantonese")

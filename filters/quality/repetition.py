@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from filters.base import Filter, value
+from filters.base import Filter
 from filters.quality.points import Points, slices
+from foundation.config import value
 
 
 class Repetition(Filter):

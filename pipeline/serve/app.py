@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from pipeline.runfolder import RunError
+from pipeline.run.folder import RunError
 from pipeline.serve import pair_routes, run_routes, sql_routes
 from pipeline.serve.forms import form
 from pipeline.serve.guard import COOKIE, Access, Guard

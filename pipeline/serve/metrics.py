@@ -10,8 +10,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.inspect.status import ROWS_WENT
 from pipeline.serve.runs import Shelf
-from pipeline.summary import ROWS_WENT
 
 
 class Runs(Collector):

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.plan.layout import read_layout
-from pipeline.runfolder import FOLDERS, Step
+from pipeline.run.folder import FOLDERS, Step
 from pipeline.serve.segments import LOST_ON_THE_WAY, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
 from pipeline.serve.watched import Watch
+from pipeline.stages.read.layout import read_layout
 
 MOST_MEMBERS = 60  # of a cluster that are shown
 STEPS: dict[str, Step] = {"download": "download", "score": "score", "decision": "select"}

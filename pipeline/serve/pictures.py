@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pipeline.catalog.images import ImagePlace, read_image
-from pipeline.runfolder import FOLDERS, Step
+from pipeline.inspect.catalog.images import ImagePlace, read_image
+from pipeline.run.folder import FOLDERS, Step
 from pipeline.serve.pair import shard_of
 from pipeline.serve.runs import inside
 from pipeline.serve.segments import PLAN, PUBLISHED, Segment

@@ -11,7 +11,7 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from pipeline.readable import count, share, size, templates
+from pipeline.inspect.readable import count, share, size, templates
 
 KEYS = re.compile(r"\b[0-9a-f]{32}\b")
 STATES = {

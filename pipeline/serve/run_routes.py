@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response
 
-from pipeline.funnel import by_stage
+from pipeline.inspect.status import ROWS_WENT
+from pipeline.run.funnel import by_stage
 from pipeline.serve.guard import HEADERS
 from pipeline.serve.render import page
 from pipeline.serve.runs import NoSuchRun, inside
 from pipeline.serve.service import Service, service
-from pipeline.summary import ROWS_WENT
 
 router = APIRouter()
 State = Annotated[Service, Depends(service)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.runfolder import RunError
+from pipeline.run.folder import RunError
 from pipeline.serve.watched import Watch
 
 NAME = re.compile(r"\w[\w.+=@-]{0,99}")

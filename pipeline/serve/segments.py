@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.publish import shards_of_pieces
-from pipeline.runfolder import Manifest, Step
+from pipeline.run.folder import Manifest, Step
 from pipeline.serve.search import Search
 from pipeline.serve.watched import Watch, WatchedRun
+from pipeline.stages.publish.stage import shards_of_pieces
 
 
 @dataclass(frozen=True)

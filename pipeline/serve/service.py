@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 from fastapi import Request
 
-from pipeline.catalog.views import TABLES
-from pipeline.runfolder import FOLDERS
+from pipeline.inspect.catalog.views import TABLES
+from pipeline.run.folder import FOLDERS
 from pipeline.serve.guard import Access
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.runs import Shelf

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from pipeline.catalog.views import COMMENTS
+from pipeline.inspect.catalog.views import COMMENTS
 from pipeline.serve.forms import form
 from pipeline.serve.render import page
 from pipeline.serve.service import Service, service, sql_setup

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.readable import size
+from pipeline.inspect.readable import size
 from pipeline.serve.pair import Pair
 
 

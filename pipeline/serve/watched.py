@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.catalog import write_catalog
-from pipeline.catalog.index import funnel_table
-from pipeline.counts import Balance, balances
-from pipeline.funnel import reasons
-from pipeline.runfolder import FOLDERS, Manifest, Run, Step, read_run
-from pipeline.steps import STEPS
-from pipeline.summary import steps_done
+from pipeline.inspect.catalog import write_catalog
+from pipeline.inspect.catalog.index import funnel_table
+from pipeline.inspect.status import steps_done
+from pipeline.run.counts import Balance, balances
+from pipeline.run.folder import FOLDERS, Manifest, Run, Step, read_run
+from pipeline.run.funnel import reasons
+from pipeline.stages.registry import STEPS
 
 SETTLED = 2.0  # s; a folder that changed later than that may change again within the same tick of its clock
 LOOK_AGAIN = 1.0  # s between two looks at a run that is at work
@@ -154,7 +154,7 @@ class Watch:
             return folder
 
     def reasons(self, wait: bool) -> list[dict[str, Any]] | None:
-        """Rows of `pipeline.funnel.reasons`: counted once, in a thread of their own, as that takes seconds on a large run.
+        """Rows of `pipeline.run.funnel.reasons`: counted once, in a thread of their own, as that takes seconds on a large run.
 
         Args:
             wait: until they are counted; else None is returned while they are not.

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.base import Filter
-from filters.translation import Translation, load_translations
 from pipeline.sources.config import ImageSetSource, Source, TableSource, VisualGenomeSource
 from pipeline.sources.english import ids_of, texts_of
+from pipeline.sources.translation import Translation, load_translations
 
 ENGLISH_JOINER = "; "
 

@@ -31,7 +31,7 @@ from pipeline.sources.images import (
     of_images,
     one_each,
     text_of,
-)  # fmt: skip
+)
 from pipeline.sources.json_items import JsonItems
 from pipeline.sources.readers import Block, Unreadable
 from pipeline.sources.splits import Split

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from filters.base import PAIR_SCHEMA, Config, value
 from filters.caption import CaptionLength
 from filters.rules import Rules
-from filters.translation.config import Translation
+from foundation.config import Config, value
+from foundation.pairs import PAIR_SCHEMA
 from pipeline.sources.held_out import HeldOut
+from pipeline.sources.translation.config import Translation
 
 MAX_JOINED = 300
 """Default bound of a joined caption. Chinese-CLIP reads 52 tokens of a caption (paper, section 3.1), about 50 characters; the

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.base import Config, Filter, value
+from filters.base import Filter
+from foundation.config import Config, value
 from pipeline.sources.files import find_files, open_file
 
 Match = Literal["coco_id", "flickr_id"]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.download.local import local_url
+from pipeline.sources.local_images import local_url
 
 COCO_NAME = re.compile(r"COCO_(?P<folder>(?:train|val|test)\d{4})_\d{12}\.jpg$")
 FLICKR_PHOTO = re.compile(r"/(\d+)_[0-9a-f]+(?:_[a-z])?\.jpg$")  # of a photo's address on Flickr's servers

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.base import PAIR_SCHEMA
+from foundation.pairs import PAIR_SCHEMA
 from pipeline.sources.config import ImageSetSource, LaionSource, Source, TableSource
 from pipeline.sources.readers import to_text
 

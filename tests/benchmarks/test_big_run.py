@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from benchmarks.big_run.__main__ import Size, generate
-from pipeline.catalog import connect
-from pipeline.catalog.images import image_places, read_image
-from pipeline.counts import balances
-from pipeline.runfolder import Run, RunError
-from pipeline.steps import STEPS
-from pipeline.verify import verify_run
+from pipeline.inspect.catalog import connect
+from pipeline.inspect.catalog.images import image_places, read_image
+from pipeline.inspect.verify import verify_run
+from pipeline.run.counts import balances
+from pipeline.run.folder import Run, RunError
+from pipeline.stages.registry import STEPS
 
 SIZE = Size(rows=20_000, images=4, shard_size=2_000)
 QUIET = Console(quiet=True)
@@ -76,7 +76,7 @@ def test_continues_and_makes_the_same_bytes(generated: Run) -> None:
     again = generate(generated.folder, SIZE, 2, QUIET)
     assert {step: again.manifest(step, "000002") for step in before} == before
     assert again.times("download") == times
-    assert STEPS["download"].work.__module__ == "pipeline.download_step"
+    assert STEPS["download"].work.__module__ == "pipeline.stages.download.stage"
 
 
 def test_refuses_the_folder_of_another_run(generated: Run) -> None:

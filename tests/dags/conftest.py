@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from demo.world import World
-from pipeline.runfolder import Run
+from pipeline.run.folder import Run
 from tests.runs import REPOSITORY, Site
 
 DAGS = REPOSITORY / "dags"
@@ -106,7 +106,7 @@ class Place:
     @property
     def command(self) -> str:
         """How zhclip is called; each word may hold spaces."""
-        return shlex.join([sys.executable, "-m", "pipeline.cli"])
+        return shlex.join([sys.executable, "-m", "zhclip"])
 
     @property
     def recipe(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.runfolder import Run
+from pipeline.run.folder import Run
 from pipeline.sources.files import find_files
 from tests.dags.conftest import Airflow, Place, Tasks, new_airflow
 from zhclip_tasks.refresh import claim, read_taken, record

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.counts import balances
-from pipeline.runfolder import read_run
+from pipeline.run.counts import balances
+from pipeline.run.folder import read_run
 from tests.dags.conftest import REPOSITORY, Place
 from tests.dags.runs import Curated, Refreshed
 from trainer.checkpoint import checkpoints, load_checkpoint, open_model

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from zhclip.app import app
 from zhclip_tasks import words
 
 SETTINGS: dict[str, Any] = {

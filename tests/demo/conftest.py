@@ -10,6 +10,7 @@ import pytest
 
 from demo.server import serving
 from demo.world import World, build_world
+from tests.paths import REPOSITORY
 
 
 @pytest.fixture(scope="session")
@@ -36,4 +37,4 @@ def web(world: World) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def checkpoint() -> Path:
     """The scorer that ships with the demo."""
-    return Path(__file__).resolve().parents[2] / "demo" / "mclip-tiny"
+    return REPOSITORY / "demo" / "mclip-tiny"

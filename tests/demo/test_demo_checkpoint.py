@@ -13,7 +13,7 @@ from demo.drawings import load_drawings
 from demo.scoreboard import roc_auc
 from demo.train_scorer import THRESHOLD, TRAINED_STYLES, is_held_out
 from demo.world import WORLD_STYLES, World
-from filters.scoring import Score, load_scorer
+from pipeline.stages.score import Score, load_scorer
 
 MAX_BYTES = 6 * 2**20
 UNUSUAL = ("transparent png", "rotated by exif")  # forms that the download stage turns into plain ones

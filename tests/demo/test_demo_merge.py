@@ -23,11 +23,13 @@ from demo.merge_world import TRUTH_SCHEMA, MergeWorld, build_merge_world
 from demo.phrases import load_names
 from demo.scenes import FORMS, copy_of, render_scene, scene_file, scene_of
 from demo.train_translator import is_held_out
-from filters.images.config import TestImages
-from filters.images.test_sets import read_images
-from filters.translation import Translation, load_translator
+from pipeline.recipe.images import TestImages
+from pipeline.sources.translation import Translation
+from pipeline.stages.eval_images.sets import read_images
+from pipeline.stages.translate import load_translator
+from tests.paths import REPOSITORY
 
-MARIAN = Path(__file__).resolve().parents[2] / "demo" / "marian-tiny"
+MARIAN = REPOSITORY / "demo" / "marian-tiny"
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from rich.console import Console
 from demo.__main__ import published_pairs
 from demo.faults import ALL_KINDS
 from demo.scoreboard import scoreboard
-from pipeline.counts import balances
-from pipeline.funnel import query_ledger
-from pipeline.runfolder import Run, read_run
-from pipeline.verify import verify_run
+from pipeline.inspect.verify import verify_run
+from pipeline.run.counts import balances
+from pipeline.run.folder import Run, read_run
+from pipeline.run.funnel import query_ledger
 from tests.runs import REPOSITORY, Site, published
 
 METADATA_STAGES = ("read", "plan")

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.runfolder import Run
-from pipeline.tar import END_OF_TAR, sample_members
+from pipeline.run.folder import Run
+from pipeline.run.tar import END_OF_TAR, sample_members
 
 
 @pytest.fixture

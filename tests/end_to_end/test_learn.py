@@ -13,7 +13,7 @@ from rich.console import Console
 from demo.corpora import Corpora, build_corpora, is_unseen
 from demo.drawings import load_drawings
 from demo.learn import Learning, StepFailed, evaluations, zhclip
-from pipeline.runfolder import Run, read_run
+from pipeline.run.folder import Run, read_run
 from tests.runs import Site
 from trainer.checkpoint import checkpoints, open_model
 

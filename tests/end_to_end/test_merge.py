@@ -17,9 +17,9 @@ from demo.merge_report import GROUP, MergeReport
 from demo.phrases import load_names
 from demo.scenes import FORMS
 from demo.train_translator import is_held_out
-from pipeline.counts import balances
-from pipeline.runfolder import Run
-from pipeline.verify import verify_run
+from pipeline.inspect.verify import verify_run
+from pipeline.run.counts import balances
+from pipeline.run.folder import Run
 from tests.runs import REPOSITORY, Merge, published
 
 

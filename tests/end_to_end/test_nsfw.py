@@ -8,9 +8,9 @@ import duckdb
 import pytest
 from rich.console import Console
 
+from pipeline.inspect.verify import verify_run
 from pipeline.recipe import RecipeError, load_recipe
-from pipeline.runfolder import read_run
-from pipeline.verify import verify_run
+from pipeline.run.folder import read_run
 from tests.runs import REPOSITORY, Site
 
 

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipeline.driver import run_stages
-from pipeline.retry import find, wanted
-from pipeline.runfolder import FOLDERS, Run, RunError, read_run
-from pipeline.verify import verify_run
-from tests.runs import REPOSITORY, Site, published
+from pipeline.inspect.verify import verify_run
+from pipeline.run.folder import FOLDERS, Run, RunError, read_run
+from pipeline.runners.driver import run_stages
+from pipeline.stages.download.retry import find, wanted
+from tests.paths import REPOSITORY
+from tests.runs import Site, published
 
 LOST = {"000000", "000002"}  # shards that the outage hits
 
@@ -59,7 +60,7 @@ def unlucky(site: Site, finished: Run, tmp_path_factory: pytest.TempPathFactory)
 
 
 def zhclip(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *words]
+    command = [sys.executable, "-m", "zhclip", *words]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -109,7 +110,7 @@ def test_killed_on_the_way_it_continues_and_asks_for_the_failed_ones_alone(
     before = {path.name: path.stat().st_size for path in (folder / "raw").glob("*.tar")}
     shards = find(unlucky, [], 0).shards
     assert set(shards) > LOST  # others have a server that hangs, and images that stay
-    command = [sys.executable, "-m", "pipeline.cli", "retry", str(folder), "--workers", "1"]
+    command = [sys.executable, "-m", "zhclip", "retry", str(folder), "--workers", "1"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     raw, kept = folder / "raw", folder / "raw" / ".kept"
     while process.poll() is None and not _between(raw, shards):

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipeline.runfolder import Run, read_run
-from pipeline.verify import verify_run
+from pipeline.inspect.verify import verify_run
+from pipeline.run.folder import Run, read_run
 
 QUIET = Console(file=io.StringIO())
 

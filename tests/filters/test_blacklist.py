@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from filters.blacklist import Blacklist
+from tests.paths import REPOSITORY
 
 
 def categories(caption: str | None, **options: object) -> list[str]:
@@ -139,7 +140,7 @@ def test_jieba_confirms_words_but_not_patterns() -> None:
 
 def test_every_entry_finds_itself() -> None:
     """A list whose words were spelt outside the normal form would never match."""
-    folder = Path(__file__).parents[2] / "filters" / "words"
+    folder = REPOSITORY / "filters" / "words"
     for path in sorted(folder.glob("*.txt")):
         entries = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
         words = [entry for entry in entries if not entry.startswith("re:")]

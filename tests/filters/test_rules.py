@@ -6,7 +6,6 @@ import pickle
 import random
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,13 @@ import pytest
 from pydantic import ValidationError
 from zhconv import zhconv
 
-from filters.base import PAIR_SCHEMA, judge, reasons_of, split
+from filters.base import judge, reasons_of, split
 from filters.caption import CaptionFrequency, CaptionLength
 from filters.duplicates import Duplicates
 from filters.metadata import DeclaredSize, MetadataSimilarity, NsfwTag, Punsafe, Pwatermark
 from filters.rules import Rules
+from foundation.pairs import PAIR_SCHEMA
+from tests.paths import REPOSITORY
 
 ALL = Rules(
     caption_frequency=CaptionFrequency(max=3),
@@ -30,7 +31,7 @@ ALL = Rules(
     nsfw=NsfwTag(),
 )
 FILTERS = (*ALL.filters(), Duplicates())
-WORDS = Path(__file__).parents[2] / "filters" / "words"
+WORDS = REPOSITORY / "filters" / "words"
 PIECES = [
     "猫", "大熊貓", "風景", "包邮", "厂家直销", "廠家直銷", "ＱＱ：", "12345678", "13812345678", "DSC_1234", ".jpg", " ", "　",
     "🐼", "👨‍👩‍👧", "abc", "ＡＢＣ", "，", "（一）", "情趣内衣", "點擊查看大圖", "www.", "a@b.cn",

@@ -25,7 +25,7 @@ def ablation(folder: Path, *data: str, seeds: int = 2) -> subprocess.CompletedPr
     """`zhclip ablate` on data sets in `folder`, evaluated on one there."""
     sets = [part for key, value in CHANGES.items() for part in ("--set", f"{key}={value}")]
     named = [part for name in data for part in ("--data", f"{name}={folder / name}")]
-    command = [sys.executable, "-m", "pipeline.cli", "ablate", "tiny", "--out", str(folder / "out"), *named, *sets]
+    command = [sys.executable, "-m", "zhclip", "ablate", "tiny", "--out", str(folder / "out"), *named, *sets]
     command += ["--evaluate-on", f"held-out={folder / 'held-out'}", "--seeds", str(seeds)]
     return subprocess.run(command, cwd=REPOSITORY, env=ONE_THREAD, capture_output=True, text=True, check=False)
 

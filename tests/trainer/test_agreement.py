@@ -32,7 +32,7 @@ def test_retrieval_of_a_checkpoint_is_the_same_through_cn_clip(tmp_path: Path) -
     done = train(data, tmp_path / "out", **shape)
     assert done.returncode == 0, done.stderr
     checkpoint = checkpoints(tmp_path / "out")[-1]
-    command = [sys.executable, "-m", "pipeline.cli", "evaluate", "retrieval", str(checkpoint), str(data), "--json"]
+    command = [sys.executable, "-m", "zhclip", "evaluate", "retrieval", str(checkpoint), str(data), "--json"]
     printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     ours = json.loads(printed.splitlines()[-1])
     found = cn_clip_recall(checkpoint, data)

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.paths import REPOSITORY
 from tests.trainer.published import write_published
 from trainer.checkpoint import checkpoints, load_checkpoint
 from trainer.log import read_log
 
-REPOSITORY = Path(__file__).parents[2]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # models this small lose time to threads that wait for each other
 SMALL = {
     "precision": "float32",

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from pydantic import model_validator
 from torch import Tensor
 
-from filters.base import Config, value
+from foundation.config import Config, value
 from trainer.data.operations import POLICY, Pixels, apply
 from trainer.data.order import hashed
 

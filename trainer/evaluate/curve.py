@@ -12,29 +12,16 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from foundation.plots import COLOURS, fonts
 from trainer.evaluate.retrieval import BOTH, Direction
 
 Figures = Literal["mean", "r1", "r5", "r10"]
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4d4d4d")
 STYLES: dict[Direction, str] = {"text_to_image": "-", "image_to_text": "--"}
 LABELS: dict[Direction, str] = {"text_to_image": "text → image", "image_to_text": "image → text"}
 NAMES: dict[str, str] = {"mean": "mean of R@1, R@5, R@10", "r1": "R@1", "r5": "R@5", "r10": "R@10"}
-
-
-# The first ones that are installed draw Chinese names of sets, where there are any.
-FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "PingFang SC",
-    "SimHei",
-)
 
 
 class CurveError(ValueError):
@@ -69,12 +56,6 @@ def plot_curve(log: Path, out: Path, figure: Figures = "mean") -> None:
         _mark_stages(axes, curves)
         out.parent.mkdir(parents=True, exist_ok=True)
         canvas.print_png(out)
-
-
-def fonts() -> list[str]:
-    """Those of FONTS that are installed."""
-    available = {font.name for font in fontManager.ttflist}
-    return [name for name in FONTS if name in available]
 
 
 def read_curves(log: Path, figure: Figures = "mean") -> Curves:

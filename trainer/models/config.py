@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from filters.base import Config, value
+from foundation.config import Config, value
 
 RESNET_STRIDE = 32  # pixels of an image's side that one position of the last ResNet feature map stands for
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import uvicorn
 
-from pipeline.runfolder import Run
+from pipeline.run.folder import Run
 from pipeline.serve.app import create_app
 from pipeline.serve.guard import Access
 from tests.runs import REPOSITORY
@@ -107,7 +107,7 @@ def address(shelf: Path) -> Iterator[str]:
 @contextmanager
 def command(*options: str, token: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`zhclip serve` itself: the process and its address. It is told to stop as by Ctrl-C at the end."""
-    line = [sys.executable, "-m", "pipeline.cli", "serve", *options, "--port", "0"]
+    line = [sys.executable, "-m", "zhclip", "serve", *options, "--port", "0"]
     environment = {"PATH": "/usr/bin:/bin", "ZHCLIP_TOKEN": token, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -180,7 +180,7 @@ def test_with_a_token(shelf: Path) -> None:
 
 def test_what_the_command_refuses(shelf: Path) -> None:
     def said(*options: str, token: str = "") -> str:
-        line = [sys.executable, "-m", "pipeline.cli", "serve", *options]
+        line = [sys.executable, "-m", "zhclip", "serve", *options]
         environment = {**os.environ, "ZHCLIP_TOKEN": token, "COLUMNS": "200"}
         done = subprocess.run(
             line, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60

@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from image_set_files import coco_name, jpeg, region, write_coco, write_image_data, write_regions
-
-from pipeline.counts import balances
-from pipeline.driver import run_stages
-from pipeline.funnel import query_ledger
-from pipeline.recipe import Recipe, dump_recipe
-from pipeline.runfolder import Run, RunError, open_run
 from tests.pipeline.download.loopback import Answer, Web
 
-REPOSITORY = Path(__file__).parents[3]
+from pipeline.recipe import Recipe, dump_recipe
+from pipeline.run.counts import balances
+from pipeline.run.folder import Run, RunError, open_run
+from pipeline.run.funnel import query_ledger
+from pipeline.runners.driver import run_stages
+from tests.paths import REPOSITORY
+
 STAGES = ("plan", "download")
 KILLED = """
 import sys

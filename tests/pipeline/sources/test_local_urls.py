@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.download.local import local_url
 from pipeline.sources.config import CocoSource
+from pipeline.sources.local_images import local_url
 from pipeline.sources.local_urls import LocalUrls
 from pipeline.sources.readers import Block
 from pipeline.sources.rows import read_rows, splits_of

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters.base import PAIR_SCHEMA
+from foundation.pairs import PAIR_SCHEMA
 from pipeline.sources.config import LaionSource, TableSource, WukongSource
 from pipeline.sources.pairs import MissingColumns, in_scope, to_pairs
 from pipeline.sources.removal import RemovedLinks

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import yaml
 from pydantic import ValidationError
 
+from tests.paths import REPOSITORY
 from trainer.models.clip import build_model
 from trainer.models.config import ModelConfig, VisionConfig
 
-PRESETS = Path(__file__).parents[3] / "trainer" / "presets"
+PRESETS = REPOSITORY / "trainer" / "presets"
 
 # Millions of parameters: all, image, text (paper, Table 1).
 TABLE_1 = {

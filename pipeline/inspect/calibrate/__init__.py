@@ -1,0 +1,1 @@
+"""What a threshold means for a run's scorer."""

@@ -1,0 +1,107 @@
+"""A DuckDB connection to a run: the catalog's views, whether the run lies here or on an object store."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import fsspec
+
+from pipeline.inspect.catalog.write import write_catalog
+from pipeline.run.folder import RunError, read_run
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the catalog of a run lies."""
+
+    run: str  # the run's folder or address, with a slash at its end
+    catalog: str  # of the small tables, likewise
+    sql: str  # the text of catalog.sql
+
+
+def connect(run: str | Path, threads: int | None = None, memory: str | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection in which the views of the catalog (`pipeline.inspect.catalog.views.VIEWS`) exist. Nothing is copied.
+
+    Args:
+        run: a run's folder, or its address: s3://, gs://, https:// or another that fsspec knows.
+        threads: of DuckDB; by default all cores.
+        memory: DuckDB's limit, such as "4GiB"; by default four fifths of the machine.
+
+    Raises:
+        RunError: there is no run, or it has no catalog and cannot get one as it is not on this machine.
+    """
+    connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false; set timezone = 'UTC'")
+    spill = Path(tempfile.gettempdir()) / "zhclip-duckdb"  # by default where one stands
+    connection.execute("set temp_directory = ?", [str(spill)])
+    if threads:
+        connection.execute(f"set threads = {int(threads)}")
+    if memory:
+        connection.execute("set memory_limit = ?", [memory])
+    _make_views(connection, _find(connection, run), "")
+    return connection
+
+
+def attach(connection: duckdb.DuckDBPyConnection, name: str, run: str | Path) -> None:
+    """Puts the views of a second run beside those of the first: `NAME.pairs`, `NAME.funnel` and so on.
+
+    Raises:
+        RunError: as `connect`; or `name` is none that SQL can use.
+    """
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in ("main", "memory", "system", "temp"):
+        raise RunError(f"{name!r} cannot name a run; use small letters, digits and _, such as other={run}")
+    found = _find(connection, run)
+    connection.execute(f"attach ':memory:' as {name}; use {name}")
+    _make_views(connection, found, f"{name}_")
+    connection.execute("use memory")
+
+
+def _find(connection: duckdb.DuckDBPyConnection, run: str | Path) -> Place:
+    return _remote(connection, str(run)) if "://" in str(run) else _local(Path(run))
+
+
+def _local(folder: Path) -> Place:
+    run = read_run(folder)
+    written = write_catalog(run)
+    return Place(f"{run.folder}/", f"{written}/catalog/", (written / "catalog.sql").read_text(encoding="utf-8"))
+
+
+def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
+    base = address.rstrip("/") + "/"
+    try:
+        files = fsspec.filesystem(base.split("://", 1)[0])
+        text = files.cat_file(f"{base}catalog.sql").decode()
+    except FileNotFoundError:
+        raise RunError(
+            f"{base} has no catalog.sql: it is no run, or an older version made it; `zhclip sql RUN` writes one where the "
+            "run lies on a local disk"
+        ) from None
+    except ImportError as error:
+        raise RunError(f"{base} cannot be read: {error}; install zhclip[cloud]") from error
+    connection.register_filesystem(_for_duckdb(files))
+    return Place(base, f"{base}catalog/", text)
+
+
+def _for_duckdb(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
+    """DuckDB asks when a file changed, which fsspec cannot tell over HTTP (files of a run never change), and leaves files to
+    Python to close, which the tasks that read ahead of them in gcsfs do not survive quietly."""
+    if type(files).modified is fsspec.AbstractFileSystem.modified:
+        files.modified = lambda path: datetime.fromtimestamp(0, UTC)  # noqa: ARG005
+    if "gs" in files.protocol:
+        files.open = partial(type(files).open, files, cache_type="readahead")
+    return files
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection, found: Place, prefix: str) -> None:
+    """Paths are bound as values: a folder's name never becomes SQL. `prefix` keeps the variables of two runs apart."""
+    for name, path in (("run", found.run), ("catalog", found.catalog)):
+        quoted = path.replace("'", "''")
+        connection.execute(f"set variable {prefix}{name} = '{quoted}'")
+    text = re.sub(r"getvariable\('(run|catalog)'\)", rf"getvariable('{prefix}\1')", found.sql)
+    connection.execute(re.sub(r"(?m)^set variable (run|catalog) =", rf"set variable {prefix}\1 =", text))

@@ -1,0 +1,64 @@
+"""The stored image of a pair: where it lies in a tar of the run, and its bytes, read by range."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+import fsspec
+
+TAR = re.compile(r"(dataset|raw)/\d{6}\.tar")
+PLACES = """
+    select key, 'raw/' || shard || '.tar' as tar, "offset", length
+    from downloads where status = 'ok' and key in (select unnest($keys))
+    union all
+    select key, 'dataset/' || tar, "offset", length from pairs where key in (select unnest($keys))
+"""
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where a JPEG lies: a tar relative to the run's folder, and a range of its bytes."""
+
+    tar: str
+    offset: int
+    length: int
+
+
+def image_places(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, ImagePlace]:
+    """Key → place of its image: in the published tar, else in the downloaded one; keys without an image are left out.
+
+    Args:
+        connection: to the catalog of a run (`pipeline.inspect.catalog.connect`).
+    """
+    rows = connection.execute(PLACES, {"keys": list(keys)}).fetchall()
+    raw_first = sorted(rows, key=lambda row: row[1], reverse=True)
+    return {key: ImagePlace(*place) for key, *place in raw_first}
+
+
+def read_image(run: str | Path, place: ImagePlace) -> bytes:
+    """The JPEG at `place`. `run` is the run's folder, or its address on an object store.
+
+    Raises:
+        FileNotFoundError: the tar is gone, or ends before the image does (raw/ may be removed once a run is published).
+        ValueError: `place` names no tar of a run.
+    """
+    if not TAR.fullmatch(place.tar):
+        raise ValueError(f"{place.tar} is not a tar of a run")
+    with _open(f"{str(run).rstrip('/')}/{place.tar}") as file:
+        file.seek(place.offset)
+        found = file.read(place.length)
+    if len(found) < place.length:
+        raise FileNotFoundError(f"{place.tar} ends before byte {place.offset + place.length:,}")
+    return bytes(found)
+
+
+def _open(path: str) -> BinaryIO:
+    if "://" not in path:
+        return Path(path).open("rb")
+    files, name = fsspec.core.url_to_fs(path)
+    return files.open(name, "rb", cache_type="none")  # of this file alone; fsspec.open would tell it to the file system

@@ -1,0 +1,107 @@
+"""Holds a run against a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import fsspec
+import yaml
+
+from pipeline.inspect.catalog import attach, connect
+from pipeline.inspect.check.policy import Policy
+from pipeline.inspect.check.query import QueryError
+from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Rule
+from pipeline.recipe import Recipe
+from pipeline.run.folder import RunError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one rule."""
+
+    rule: Rule
+    name: str
+    verdict: Literal["passed", "failed", "skipped"]
+    worst: Measured | None  # the figure furthest beyond the limit, or nearest to it; None where there was none
+    failing: list[Measured]  # all that break the rule, the worst first
+
+    @property
+    def stops(self) -> bool:
+        """Whether the gate fails by it."""
+        return self.verdict == "failed" and self.rule.severity == "error"
+
+
+class RuleError(RuntimeError):
+    """A rule that cannot be measured; `number` is its place in the policy, from 0."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+def check(
+    run: str | Path,
+    policy: Policy,
+    against: str | Path | None = None,
+    threads: int | None = None,
+    memory: str | None = None,
+) -> list[Verdict]:
+    """One verdict per rule, in the policy's order.
+
+    Args:
+        run: a run's folder or address, as for `pipeline.inspect.catalog.connect`.
+        against: the previous run; without one, rules that compare are skipped.
+        threads: of DuckDB.
+        memory: DuckDB's limit, such as "4GiB".
+
+    Raises:
+        RunError: a run cannot be read.
+        RuleError: a query of the policy does not run or gives no number.
+    """
+    with connect(run, threads, memory) as connection:
+        if against is not None:
+            attach(connection, PREVIOUS, against)
+        gate = Gate(connection, _recipe(run), None if against is None else str(against))
+        return list(_verdicts(gate, policy, run))
+
+
+def _verdicts(gate: Gate, policy: Policy, run: str | Path) -> Iterator[Verdict]:
+    for number, rule in enumerate(policy.rules):
+        try:
+            yield _judge(gate, rule, rule.name or _own_name(rule))
+        except QueryError as error:
+            raise RuleError(number, str(error)) from error
+        except (duckdb.Error, OSError) as error:
+            raise RunError(f"{run} cannot be read, which rule {rule.name or rule.kind} asks for: {error}") from error
+
+
+def _judge(gate: Gate, rule: Rule, name: str) -> Verdict:
+    if rule.asks_previous and gate.against is None:
+        return Verdict(rule, name, "skipped", None, [])
+    found = sorted(rule.measure(gate), key=_furthest(rule), reverse=True)
+    failing = [one for one in found if rule.fails(one)]
+    worst = next(iter([*failing, *found]), None)
+    return Verdict(rule, name, "failed" if failing else "passed", worst, failing)
+
+
+def _furthest(rule: Rule) -> Callable[[Measured], float]:
+    return lambda one: rule.beyond(one)
+
+
+def _own_name(rule: Rule) -> str:
+    """The rule's name in a policy, with what it is of where it can be of several things."""
+    parts = [
+        part for part in (getattr(rule, "of", "scored"), getattr(rule, "per", "run")) if part not in ("scored", "run")
+    ]
+    return rule.kind.replace("_", " ") + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _recipe(run: str | Path) -> Recipe:
+    if "://" in str(run):
+        with fsspec.open(f"{str(run).rstrip('/')}/recipe.yaml", "rb") as file:
+            return Recipe.model_validate(yaml.safe_load(file.read()))
+    return Recipe.model_validate(yaml.safe_load((Path(run) / "recipe.yaml").read_text(encoding="utf-8")))

@@ -1,0 +1,177 @@
+"""Rules on shares and counts of rows: kept, not fetched, not readable, and how much of the result is one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from foundation.config import value
+from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Per, Rule, measured, quoted, subject_of, where_source
+
+PER = "the whole run, or each source by itself"
+KEPT = """
+    select {subject} as subject, sum(rows_out) filter (stage = 'publish') as kept,
+           sum(rows_in - out_of_scope) filter (stage = 'read') as begun
+    from {schema}funnel group by all"""
+
+
+class KeptShare(Rule):
+    """Published pairs among the rows that were read; rows of other languages do not count."""
+
+    advice: ClassVar = "See which stage takes them, then its reasons."
+    rule: Literal["kept_share"]
+    per: Per = value("source", PER)
+    min: float = value(..., "least share", "share", ge=0, le=1)
+
+    def measure(self, gate: Gate) -> Sequence[Measured]:
+        return measured(
+            gate.rows(f"""
+            select subject, coalesce(kept, 0) / nullif(begun, 0),
+                   format('{{:,}} of {{:,}} rows are published', coalesce(kept, 0)::bigint, begun::bigint)
+            from ({KEPT.format(subject=subject_of(self.per), schema="")})""")
+        )
+
+    def look(self, worst: Measured) -> str:
+        return f"select stage, reason, count(*) as pairs from reasons{where_source(worst)} group by all order by pairs desc"
+
+
+class KeptShareChange(Rule):
+    """How far the kept share moved against the previous run, up or down, of sources that both runs have."""
+
+    unit: ClassVar = "change"
+    needs_previous: ClassVar = True
+    advice: ClassVar = "See which stage lets through more or less than before."
+    rule: Literal["kept_share_change"]
+    per: Per = value("source", PER)
+    max: float = value(..., "largest difference of the two shares, either way", "share", ge=0, le=1)
+
+    def measure(self, gate: Gate) -> Sequence[Measured]:
+        now, before = (KEPT.format(subject=subject_of(self.per), schema=name) for name in ("", f"{PREVIOUS}."))
+        return measured(
+            gate.rows(f"""
+            select now.subject, abs(share_now - share_before),
+                   format('{{:.1f}}% kept, {{:.1f}}% before', 100 * share_now, 100 * share_before)
+            from (select *, coalesce(kept, 0) / nullif(begun, 0) as share_now from ({now})) as now
+            join (select *, coalesce(kept, 0) / nullif(begun, 0) as share_before from ({before})) as before
+            on now.subject is not distinct from before.subject""")
+        )
+
+    def look(self, worst: Measured) -> str:
+        return (
+            "select source, stage, f.rows_out / f.rows_in as share, p.rows_out / p.rows_in as share_before "
+            f"from funnel f join {PREVIOUS}.funnel p using (source, stage){where_source(worst)}"
+        )
+
+
+class DownloadFailure(Rule):
+    """Downloads that failed, among those that were tried."""
+
+    advice: ClassVar = "See why they failed: dead links cannot be helped, time-outs and blocked requests can."
+    rule: Literal["download_failure"]
+    per: Literal["run", "source", "domain"] = value("source", "the whole run, each source, or each host by itself")
+    max: float = value(..., "largest share", "share", ge=0, le=1)
+    least: int = value(100, "a source or host with fewer downloads is not judged", "downloads", ge=1)
+
+    def measure(self, gate: Gate) -> Sequence[Measured]:
+        inner = _by_domain() if self.per == "domain" else _by_source(self.per)
+        return measured(
+            gate.rows(f"""
+            select subject, failed / tried, format('{{:,}} of {{:,}} downloads failed', failed::bigint, tried::bigint)
+            from ({inner}) where tried >= {self.least if self.per != "run" else 1}""")
+        )
+
+    def look(self, worst: Measured) -> str:
+        of = f"domain(url) = {quoted(worst.subject)}" if self.per == "domain" else f"source = {quoted(worst.subject)}"
+        where = "" if worst.subject is None else f" and {of}"
+        return (
+            "select reason, count(*) as pairs, any_value(detail) as example from reasons "
+            f"where stage = 'download'{where} group by all order by pairs desc"
+        )
+
+
+def _by_source(per: str) -> str:
+    return f"""
+        select {subject_of(per)} as subject, sum(failed) as failed, sum(rows_in) as tried
+        from funnel where stage = 'download' group by all"""
+
+
+def _by_domain() -> str:
+    """Without a join by key: what was tried is the plan of shards that are downloaded, what failed stands in the ledger."""
+    return """
+        select subject, sum(failed) as failed, sum(tried) as tried from (
+            select domain(url) as subject, 0 as failed, count(*) as tried from plan
+            where shard in (select shard from shards where step = 'download') group by all
+            union all
+            select domain(url), count(*), 0 from ledger where stage = 'download' group by all)
+        where subject is not null group by all"""
+
+
+class UnreadableShare(Rule):
+    """Rows of metadata that could not be read, by the counts of the files' own footers."""
+
+    advice: ClassVar = "The metadata is damaged or of another format than the recipe says; fetch it again."
+    rule: Literal["unreadable_share"]
+    per: Per = value("source", PER)
+    max: float = value(..., "largest share", "share", ge=0, le=1)
+
+    def measure(self, gate: Gate) -> Sequence[Measured]:
+        return measured(
+            gate.rows(f"""
+            select {subject_of(self.per)} as subject, sum(failed) / nullif(sum(rows_in), 0),
+                   format('{{:,}} of {{:,}} rows cannot be read', sum(failed)::bigint, sum(rows_in)::bigint)
+            from funnel where stage = 'read' group by all""")
+        )
+
+    def look(self, worst: Measured) -> str:
+        where = "" if worst.subject is None else f" and source = {quoted(worst.subject)}"
+        return f"select file, row, rows, reasons, detail from ledger where stage = 'read' and outcome = 'failed'{where}"
+
+
+class Pairs(Rule):
+    """How many pairs are published."""
+
+    unit: ClassVar = "count"
+    advice: ClassVar = "See where rows were lost."
+    rule: Literal["pairs"]
+    per: Per = value("run", PER)
+    min: int | None = value(None, "least number", "pairs", ge=0)
+    max: int | None = value(None, "largest number", "pairs", ge=0)
+
+    def measure(self, gate: Gate) -> Sequence[Measured]:
+        return measured(
+            gate.rows(f"""
+            select subject, pairs, format('{{:,}} pairs are published', pairs) from (
+                select {subject_of(self.per)} as subject,
+                       coalesce(sum(rows_out) filter (stage = 'publish'), 0)::bigint as pairs
+                from funnel group by all)""")
+        )
+
+    def look(self, worst: Measured) -> str:
+        return f"from funnel{where_source(worst)}"
+
+
+class LargestShare(Rule):
+    """The largest share that one source, host or caption has of the published pairs."""
+
+    advice: ClassVar = "The set is dominated by one thing; cap it (max_pairs, caption_frequency) or leave it out."
+    rule: Literal["largest_share"]
+    of: Literal["source", "domain", "caption"] = value(..., "of what")
+    max: float = value(..., "largest share", "share", ge=0, le=1)
+
+    def measure(self, gate: Gate) -> Sequence[Measured]:
+        return measured(
+            gate.rows(f"""
+            select subject, pairs / total, format('{{:,}} of {{:,}} published pairs', pairs, total) from (
+                select {self._what} as subject, count(*) as pairs, (select count(*) from pairs) as total
+                from pairs group by all)
+            where subject is not null order by pairs desc, subject limit 1""")
+        )
+
+    @property
+    def _what(self) -> str:
+        return "domain(url)" if self.of == "domain" else self.of
+
+    def look(self, worst: Measured) -> str:
+        return (
+            f"select key, source, url, caption, score from pairs where {self._what} = {quoted(worst.subject)} limit 20"
+        )

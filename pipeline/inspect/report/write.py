@@ -1,0 +1,44 @@
+"""Writes the report of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.inspect.catalog import connect
+from pipeline.inspect.report.against import changes
+from pipeline.inspect.report.figures import figures
+from pipeline.inspect.report.page import Options, render
+from pipeline.run.folder import read_run, write_atomically
+
+
+def write_report(
+    folder: Path,
+    path: Path,
+    against: Path | None = None,
+    seed: int = 0,
+    cards: int = 8,
+    prices: Mapping[str, float] | None = None,
+    memory: str = "4GiB",
+) -> int:
+    """Writes the report of a run to `path`, as a whole or not at all; the same run gives the same bytes.
+
+    Args:
+        prices: stage → price of a worker-hour.
+        memory: DuckDB's limit; beyond it, it writes to a temporary folder.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        RunError: `folder` or `against` is no run.
+    """
+    run = read_run(folder)
+    with connect(folder, memory=memory) as connection:
+        compared = None
+        if against is not None:
+            with connect(against, memory=memory) as other:
+                compared = changes(figures(run, connection), figures(read_run(against), other))
+        text = render(run, connection, Options(seed, cards, prices), compared, "" if against is None else against.name)
+    write_atomically(path, text)
+    return len(text.encode())

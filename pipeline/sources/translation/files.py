@@ -1,0 +1,208 @@
+"""Files of translations: id → 中文, in the forms in which they are published.
+
+    name ends in       one entry
+    .json              {id: text}; [{"id": …, "caption": …}]; or COCO's {"annotations": [{"id": …, "caption": …}]}
+    .jsonl, .ndjson    {"id": …, "caption": …} a line
+    .csv, .tsv         id and text, or columns named so in a header line
+    anything else      COCO-CN's own `COCO_val2014_000000391895#0<TAB>文本` (white space will do); segmented and tagged ones
+                       (`*.bosonseg.txt`, `seg.*`) are joined again
+
+An id column is called id, caption_id, annotation_id or region_id; a text column zh, chinese, translation, caption, text or
+phrase. A packed file (.gz, .bz2, .xz, .zst) is unpacked.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import fsspec
+import fsspec.core
+
+from pipeline.sources.translation.text import one_line, to_simplified, unsegmented
+
+ID_NAMES = ("id", "caption_id", "annotation_id", "region_id")
+TEXT_NAMES = ("zh", "chinese", "translation", "caption", "text", "phrase")  # the first that is there
+SEGMENTED = re.compile(r"(^|/)seg\.[^/]*$|bosonseg")
+CAPTION_ID = re.compile(r"(?P<image>[^#]+?)(?:\.jpe?g)?(?P<marks>(?:#\w+)*)", re.IGNORECASE)
+
+Entry = tuple[str, object, object]  # place in the file, id, text
+
+
+class TranslationFileError(ValueError):
+    """A file of translations that cannot be used; the message names the file, the place, and what was expected."""
+
+
+def load_translations(paths: Sequence[str], simplified: bool = False) -> dict[str, str]:
+    """Translations by id, of files named by paths or globs; of two files with one id, the earlier file counts.
+
+    An id of COCO-CN's form comes without language mark and ending: `COCO_val2014_000000391895.jpg#zhm#0` is
+    `COCO_val2014_000000391895#0`, and lines marked as English (`#enm#0`) are left out. A number as id becomes text. Empty
+    texts are left out; white space within a text becomes single spaces, and where `simplified` is asked for, traditional
+    characters become simplified. (COCO-CN's *human-written* captions are no
+    translations: their numbers count the captions of an image, not COCO's.)
+
+    Raises:
+        TranslationFileError: a file is missing or empty, or holds something else in some line, or two texts for one id.
+    """
+    found: dict[str, str] = {}
+    for path in _named(paths):
+        for name, text in _load(path).items():
+            found.setdefault(name, text)
+    return {name: to_simplified(text) for name, text in found.items()} if simplified else found
+
+
+def _load(path: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    joined = SEGMENTED.search(path) is not None
+    for place, given_id, given_text in _entries(path):
+        name, text = _id(given_id, place), _text(given_text, place)
+        if name is None or not text:
+            continue
+        text = unsegmented(text) if joined else text
+        if found.setdefault(name, text) != text:
+            raise TranslationFileError(f"{place}: a second translation of {name}: {text!r}; before: {found[name]!r}")
+    if not found:
+        raise TranslationFileError(f"{path}: expected translations; found none")
+    return found
+
+
+def _entries(path: str) -> Iterator[Entry]:
+    name = re.sub(r"\.(gz|bz2|xz|zst)$", "", path.lower())
+    readers: dict[str, Callable[[str, BinaryIO], Iterator[Entry]]] = {
+        "json": _read_json,
+        "jsonl": _read_jsonl,
+        "ndjson": _read_jsonl,
+        "csv": _read_csv,
+        "tsv": _read_lines,
+    }
+    try:
+        with fsspec.open(path, "rb", compression="infer") as file:
+            yield from readers.get(name.rsplit(".", 1)[-1], _read_lines)(path, file)
+    except (OSError, EOFError) as error:
+        raise TranslationFileError(f"{path}: cannot be read: {error}") from None
+
+
+def _read_json(path: str, file: BinaryIO) -> Iterator[Entry]:
+    try:
+        content = json.loads(file.read().decode("utf-8-sig"))
+    except ValueError as error:
+        raise TranslationFileError(f"{path}: expected JSON: {error}") from None
+    if isinstance(content, dict) and not isinstance(content.get("annotations"), list):
+        yield from ((f"{path}: entry {name!r}", name, text) for name, text in content.items())
+        return
+    rows, label = (content["annotations"], "annotations") if isinstance(content, dict) else (content, "")
+    if not isinstance(rows, list):
+        raise TranslationFileError(f"{path}: expected an object or a list; found {_shown(content)}")
+    for number, row in enumerate(rows):
+        yield _of_object(row, f"{path}: {label}[{number}]")
+
+
+def _read_jsonl(path: str, file: BinaryIO) -> Iterator[Entry]:
+    for place, line in _lines(path, file):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise TranslationFileError(f"{place}: expected JSON ({error}); found {_shown(line)}") from None
+        yield _of_object(row, place)
+
+
+def _of_object(row: object, place: str) -> Entry:
+    if isinstance(row, Mapping):
+        id_name, text_name = _first(ID_NAMES, row), _first(TEXT_NAMES, row)
+        if id_name and text_name:
+            return place, row[id_name], row[text_name]
+    raise TranslationFileError(
+        f"{place}: expected an object with {' or '.join(ID_NAMES)}, and {' or '.join(TEXT_NAMES)}; found {_shown(row)}"
+    )
+
+
+def _read_csv(path: str, file: BinaryIO) -> Iterator[Entry]:
+    places: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for place, line in _lines(path, file, keep_empty=True):
+            places[:] = [place]  # of the last line of a row, which may have several
+            yield line + "\n"
+
+    yield from _of_rows((places[0], row) for row in csv.reader(texts()) if row)
+
+
+def _read_lines(path: str, file: BinaryIO) -> Iterator[Entry]:
+    """An id, a tab, a text; without a tab, the first white space separates them."""
+    yield from _of_rows(
+        (place, line.split("\t") if "\t" in line else line.split(None, 1)) for place, line in _lines(path, file)
+    )
+
+
+def _of_rows(rows: Iterable[tuple[str, list[str]]]) -> Iterator[Entry]:
+    """Entries of rows of cells: by the names in the first row, where it holds names, else the first cell and the second."""
+    columns: tuple[int, int] | None = None
+    cells = 2  # in a row without names
+    for place, row in rows:
+        if columns is None:
+            names = {cell.strip().lower(): number for number, cell in enumerate(row)}
+            id_name, text_name = _first(ID_NAMES, names), _first(TEXT_NAMES, names)
+            columns = (names[id_name], names[text_name]) if id_name and text_name else (0, 1)
+            if id_name and text_name:
+                cells = len(row)
+                continue
+        if len(row) != cells:
+            raise TranslationFileError(
+                f"{place}: expected {cells} cells with an id and a text; found {len(row)}: {_shown(row)}"
+            )
+        yield place, row[columns[0]], row[columns[1]]
+
+
+def _lines(path: str, file: BinaryIO, keep_empty: bool = False) -> Iterator[tuple[str, str]]:
+    """FILE:LINE and the line without its end; a byte order mark is skipped."""
+    for number, raw in enumerate(file, 1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise TranslationFileError(f"{path}:{number}: not UTF-8 ({error.reason}); found {raw[:40]!r}") from None
+        if keep_empty or line.strip():
+            yield f"{path}:{number}", line
+
+
+def _id(given: object, place: str) -> str | None:
+    """The id as a caption is looked up by; None for one that is marked as English."""
+    if isinstance(given, bool) or not isinstance(given, str | int) or not str(given).strip():
+        raise TranslationFileError(f"{place}: expected text or a whole number as id; found {_shown(given)}")
+    match = CAPTION_ID.fullmatch(str(given).strip())
+    if match is None:
+        return str(given).strip()
+    marks = match["marks"].split("#")[1:]
+    if any(mark.lower().startswith("en") for mark in marks):
+        return None
+    return "#".join([match["image"], *(mark for mark in marks if mark.isdigit())])
+
+
+def _text(given: object, place: str) -> str:
+    if given is not None and not isinstance(given, str):
+        raise TranslationFileError(f"{place}: expected text as the translation; found {_shown(given)}")
+    return one_line(given or "")
+
+
+def _first(names: Sequence[str], found: Mapping[str, Any]) -> str | None:
+    return next((name for name in names if name in found), None)
+
+
+def _named(patterns: Sequence[str]) -> Iterator[str]:
+    for pattern in patterns:
+        if not set("*?[") & set(pattern):
+            yield pattern
+            continue
+        filesystem, path = fsspec.core.url_to_fs(pattern)
+        names = sorted(filesystem.glob(path))
+        if not names:
+            raise TranslationFileError(f"{pattern} matches no file")
+        yield from (str(filesystem.unstrip_protocol(name)) if "://" in pattern else name for name in names)
+
+
+def _shown(found: object) -> str:
+    text = repr(found)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,1 @@
+"""Dedup images: near-duplicates, images of evaluation sets, full sources."""

@@ -1,0 +1,261 @@
+"""Compare: what only all pairs of a run together can tell: copies of test images, copies of each other, full sources.
+
+One item. It reads fingerprints and scores, no image; 150 bytes a pair are in memory, and the search's own arrays (3.7 GiB in
+all for 8.7 million pairs).
+Embeddings are read of those pairs alone whose hashes are near another's. `select` reads the verdicts of its shard.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.run.folder import Item, Run, RunError
+from pipeline.stages import plan as cut
+from pipeline.stages.dedup_images.duplicates import Copies, find_copies
+from pipeline.stages.dedup_images.matching import Fingerprints, nearest
+from pipeline.stages.dedup_images.stored_embeddings import PairEmbeddings, read_embeddings
+from pipeline.stages.dedup_images.tables import SHARD, VERDICTS, commit
+from pipeline.stages.score import embeddings
+from pipeline.stages.score.embeddings import Confirmation
+from pipeline.stages.score.fingerprint import COLUMNS
+from pipeline.stages.score.stage import read_scores
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All scored pairs of a run, in key order."""
+
+    keys: np.ndarray  # S32 (n,)
+    source: np.ndarray  # int16 (n,): position in the recipe
+    score: np.ndarray  # float32 (n,)
+    passes: np.ndarray  # bool (n,): within its source's limits on scores
+    area: np.ndarray  # int64 (n,): pixels of the original image
+    url: np.ndarray  # uint64 (n,): hash of source and url
+    test: np.ndarray  # int64 (n,): row of the nearest test image, or -1
+    test_bits: np.ndarray  # int64 (n,)
+    test_cosine: np.ndarray  # float32 (n,): NaN where embeddings were not asked
+    images: Fingerprints | None  # where images are compared
+    shards: dict[str, int]  # plan shard → its scored pairs
+
+
+@dataclass(frozen=True)
+class TestImageTable:
+    """All test sets of a run: fingerprints, and what each row is called."""
+
+    __test__ = False
+    images: Fingerprints
+    sets: np.ndarray  # int64 (m,): position in the recipe
+    names: pa.ChunkedArray  # (m,)
+    place: np.ndarray  # int64 (m,): row of its image's embedding
+    embeddings: np.ndarray | None  # float16 (images, 2, dim), where they confirm copies
+    revision: str | None  # of the image tower that they are from
+
+    @classmethod
+    def of(cls, table: pa.Table, sets: np.ndarray, confirmed: bool) -> TestImageTable:
+        """From rows of test_images/*.parquet without an error, and the position of each row's set.
+
+        Args:
+            confirmed: whether the recipe has them confirmed by embeddings, so that they are there.
+        """
+        uncropped = pc.equal(table["crop"], 0.0)  # the first row of each image
+        vectors = revision = None
+        if confirmed and table.num_rows:
+            own = table.filter(uncropped)
+            vectors = embeddings.decode([own[name] for name in embeddings.COLUMNS])
+            revision = own["image_revision"][0].as_py()
+        images = Fingerprints.decode(*(table[name].to_pylist() for name in COLUMNS))
+        return cls(images, sets, table["image"], np.cumsum(uncropped) - 1, vectors, revision)
+
+
+def applies(run: Run) -> bool:
+    """Whether the recipe asks for anything that needs all pairs."""
+    capped = any(source.max_pairs is not None for source in run.recipe.sources.values())
+    return _looks_at_images(run) or capped
+
+
+def expected(run: Run) -> list[str]:
+    """One shard; none where there is nothing to compare."""
+    return [SHARD] if applies(run) and cut.expected(run) else []
+
+
+def work(run: Run, item: Item) -> None:
+    """Commits the verdicts on pairs (those that fall out, in key order) and the clusters of copies."""
+    with run.attempt("compare", item.name) as attempt:
+        tests = _test_images(run)
+        pairs = _read(run, tests)
+        eligible = pairs.passes & (pairs.test < 0)
+        rank = np.empty(len(eligible), dtype=np.int64)
+        rank[np.lexsort((np.arange(len(rank)), -pairs.area, -pairs.score))] = np.arange(len(rank))
+        copies = _copies(run, pairs, rank, eligible, attempt.folder)
+        over = _over_caps(run, pairs, rank, eligible & (copies.winner < 0))
+        commit(run, attempt, pairs, tests, copies, over)
+
+
+def verdicts(run: Run, keys: pa.ChunkedArray) -> pa.Table:
+    """The verdicts on a shard's pairs: its `keys` are in key order."""
+    if not applies(run) or not len(keys):
+        return VERDICTS.empty_table()
+    between = [("key", ">=", keys[0].as_py()), ("key", "<=", keys[-1].as_py())]
+    return pq.read_table(run.path("compare", f"{SHARD}.verdicts.parquet"), filters=between, schema=VERDICTS)
+
+
+def _looks_at_images(run: Run) -> bool:
+    return bool(run.recipe.images.test_sets) or run.recipe.images.duplicates is not None
+
+
+def _test_images(run: Run) -> TestImageTable | None:
+    if not run.recipe.images.test_sets:
+        return None
+    shards = [
+        pq.read_table(run.path("test_images", f"{found.shard}.parquet")) for found in run.manifests("test_images")
+    ]
+    whole = [table.filter(pc.is_null(table["error"])) for table in shards]
+    sets = np.repeat(np.arange(len(whole)), [table.num_rows for table in whole])
+    return TestImageTable.of(pa.concat_tables(whole), sets, run.recipe.images.test_min_cosine is not None)
+
+
+def _read(run: Run, tests: TestImageTable | None) -> Scored:
+    """All shards, several at a time; each goes to its place at once, so that memory holds it all but once."""
+    counts = {found.shard: int(found.counts["out"]) for found in run.manifests("score")}
+    whole: dict[str, np.ndarray] = {}
+    start = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part in pool.map(lambda shard: _read_shard(run, shard, tests), counts):
+            for name, column in _columns(part).items():
+                if name not in whole:
+                    whole[name] = np.empty((sum(counts.values()), *column.shape[1:]), column.dtype)
+                whole[name][start : start + len(column)] = column
+            start += len(part.keys)
+    prints = {field.name: whole.pop(field.name) for field in fields(Fingerprints) if field.name in whole}
+    return Scored(**whole, images=Fingerprints(**prints) if prints else None, shards=counts)
+
+
+def _columns(part: Scored) -> dict[str, np.ndarray]:
+    """All that has a value for each pair."""
+    found = {name: column for name, column in vars(part).items() if name not in ("images", "shards")}
+    return found | (vars(part.images) if part.images else {})
+
+
+def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
+    scores = read_scores(run, shard)
+    plan = pq.read_table(run.path("plan", f"{shard}.parquet"), columns=["key", "source", "url"])
+    raw = pq.read_table(run.path("download", f"{shard}.parquet"), columns=["key", "original_width", "original_height"])
+    pairs, sizes = (table.filter(pc.is_in(table["key"], scores["key"])) for table in (plan, raw))
+    if not (pairs["key"].equals(scores["key"]) and sizes["key"].equals(scores["key"])):
+        raise ValueError(f"shard {shard}: plan/, raw/ and scores/ do not hold the same keys; run `zhclip verify`")
+    images = _fingerprints(run, shard, scores)
+    recipe, count = run.recipe.images, scores.num_rows
+    test, bits = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    cosine = np.full(count, np.nan, np.float32)
+    if images is not None and tests is not None:
+        confirm = _confirmed_by(run, shard, scores, tests)
+        test, bits, cosine = nearest(images, tests.images, recipe.test_distance, recipe.test_colours, confirm)
+    area = pc.multiply(pc.cast(sizes["original_width"], pa.int64()), pc.cast(sizes["original_height"], pa.int64()))
+    source = pc.index_in(pairs["source"], pa.array(list(run.recipe.sources))).to_numpy().astype(np.int16)
+    return Scored(
+        np.array(scores["key"].to_pylist(), dtype="S32"),
+        source,
+        scores["score"].to_numpy(),
+        _passes(limits(run), source, with_nsfw(scores)),
+        area.to_numpy(),
+        pl.DataFrame(pairs.select(["source", "url"])).hash_rows().to_numpy(),
+        test,
+        bits,
+        cosine,
+        images,
+        {shard: count},
+    )
+
+
+def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: TestImageTable) -> Confirmation | None:
+    """What else makes a pair of this shard a copy of a test image, where the recipe asks for more than hashes."""
+    least, vectors = run.recipe.images.test_min_cosine, tests.embeddings
+    if least is None or vectors is None:
+        return None
+    towers = set(scores["image_revision"].to_pylist()) - {tests.revision}
+    if towers:
+        raise RunError(
+            f"scores/{shard}.parquet has embeddings of image tower {towers.pop()}, test_images/ of {tests.revision}: "
+            "score.image_model was replaced in between. Put the former one back and remove test_images/, or start a new run"
+        )
+
+    def cosine(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        rows, first = np.unique(mine, return_inverse=True)
+        return embeddings.cosines(read_embeddings(run, shard, rows), first, vectors, tests.place[theirs])
+
+    return Confirmation(least, cosine)
+
+
+def limits(run: Run) -> pa.Table:
+    """Per source, in the recipe's order: source, min_score and max_nsfw (float64, null where there is none)."""
+    sources = run.recipe.sources
+    columns = {name: [getattr(source, name) for source in sources.values()] for name in ("min_score", "max_nsfw")}
+    return pa.table(
+        {"source": list(sources)} | {name: pa.array(found, pa.float64()) for name, found in columns.items()}
+    )
+
+
+def with_nsfw(scores: pa.Table) -> pa.Table:
+    """The scores, with a column nsfw_score of nulls where none was stored."""
+    if "nsfw_score" in scores.column_names:
+        return scores
+    return scores.append_column("nsfw_score", pa.nulls(scores.num_rows, pa.float32()))
+
+
+def _passes(limits: pa.Table, source: np.ndarray, scores: pa.Table) -> np.ndarray:
+    """bool (n,). Compared as float32, as scores are stored: a score written as 0.26 is not below 0.26."""
+    lowest = pc.cast(pc.fill_null(limits["min_score"], -np.inf), pa.float32()).to_numpy()[source]
+    highest = pc.cast(pc.fill_null(limits["max_nsfw"], np.inf), pa.float32()).to_numpy()[source]
+    nsfw = pc.fill_null(scores["nsfw_score"], 0.0).to_numpy()
+    return np.asarray((scores["score"].to_numpy() >= lowest) & (nsfw <= highest))
+
+
+def _fingerprints(run: Run, shard: str, scores: pa.Table) -> Fingerprints | None:
+    if not _looks_at_images(run):
+        return None
+    missing = [name for name in COLUMNS if name not in scores.column_names]
+    if missing:
+        raise RunError(
+            f"scores/{shard}.parquet has no column {', '.join(missing)}: an older version scored it. Start a new run with "
+            "--run to compare images"
+        )
+    return Fingerprints.decode(*(scores[name].to_pylist() for name in COLUMNS))
+
+
+def _copies(run: Run, pairs: Scored, rank: np.ndarray, eligible: np.ndarray, scratch: Path) -> Copies:
+    config = run.recipe.images.duplicates
+    if config is None or pairs.images is None:
+        nobody = np.full(len(rank), -1, dtype=np.int64)
+        return Copies(
+            nobody, np.zeros_like(nobody), np.zeros(len(rank), dtype=bool), np.full(len(rank), np.nan, np.float32)
+        )
+    confirm = None
+    if config.min_cosine is not None:
+        confirm = Confirmation(config.min_cosine, PairEmbeddings(run, pairs.shards, scratch).cosine)
+    found = find_copies(pairs.images, rank, eligible, config, confirm)
+    if config.several_captions:
+        same_image = (found.winner >= 0) & (pairs.url == pairs.url[found.winner])
+        found.winner[same_image] = -1
+    return found
+
+
+def _over_caps(run: Run, pairs: Scored, rank: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """bool (n,): kept pairs beyond their source's `max_pairs`. The first by key stay, which is a uniform choice, or the best."""
+    over = np.zeros(len(kept), dtype=bool)
+    for number, source in enumerate(run.recipe.sources.values()):
+        if source.max_pairs is None:
+            continue
+        rows = np.flatnonzero(kept & (pairs.source == number))
+        if source.cap_keeps == "best":
+            rows = rows[np.argsort(rank[rows])]
+        over[rows[source.max_pairs :]] = True
+    return over

@@ -1,0 +1,121 @@
+"""What the compare step writes: verdicts on pairs that fall out, and clusters of images that are one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.run.folder import Attempt, Run
+from pipeline.run.ledger import write_parquet
+from pipeline.stages.dedup_images.duplicates import Copies
+
+if TYPE_CHECKING:
+    from pipeline.stages.dedup_images.stage import Scored, TestImageTable
+
+SHARD = "000000"
+VERDICTS = pa.schema(
+    [
+        pa.field("key", pa.string(), False),
+        pa.field("reasons", pa.list_(pa.string()), False),
+        pa.field("detail", pa.string()),  # test set and image, or key of the winner; distance and cosine
+    ]
+)
+CLUSTERS = pa.schema(
+    [
+        pa.field("cluster", pa.string(), False),  # key of its winner
+        pa.field("key", pa.string(), False),
+        pa.field("source", pa.string(), False),
+        pa.field("kind", pa.string(), False),  # winner, same_pixels, near
+        pa.field("distance", pa.int16(), False),  # differing bits of 192 from the winner's hash
+        pa.field("cosine", pa.float32()),  # of its embedding and the winner's; null where that was not asked for
+    ]
+)
+ROWS_AT_ONCE = 1 << 17
+
+
+def commit(
+    run: Run, attempt: Attempt, pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray
+) -> None:
+    """Writes and commits both tables; `over` is bool (n,): pairs beyond their source's cap."""
+    verdict, cluster = attempt.folder / "verdicts.parquet", attempt.folder / "clusters.parquet"
+    out = np.flatnonzero((pairs.test >= 0) | (copies.winner >= 0) | over)
+    with pq.ParquetWriter(verdict, VERDICTS, compression="zstd") as writer:
+        for start in range(0, len(out), ROWS_AT_ONCE):
+            writer.write_table(_verdicts(run, pairs, tests, copies, over, out[start : start + ROWS_AT_ONCE]))
+    write_parquet(_clusters(run, pairs, copies), cluster)
+    counts = {
+        "in": len(over),
+        "test_images": int((pairs.test >= 0).sum()),
+        "duplicates": int((copies.winner >= 0).sum()),
+        "over_cap": int(over.sum()),
+        "out": len(over) - len(out),
+    }
+    attempt.commit(
+        {
+            verdict: run.path("compare", f"{SHARD}.verdicts.parquet"),
+            cluster: run.path("compare", f"{SHARD}.clusters.parquet"),
+        },
+        counts,
+    )
+
+
+def _verdicts(
+    run: Run, pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray, rows: np.ndarray
+) -> pa.Table:
+    """Reasons and details of `rows`, all of which fall out."""
+    sets = list(run.recipe.images.test_sets)
+    reasons, details = [], []
+    for row in rows:
+        found = list(_reasons(sets, pairs, tests, copies, over, row))
+        reasons.append([reason for reason, _ in found])
+        details.append("; ".join(detail for _, detail in found if detail) or None)
+    return pa.table([pa.array(pairs.keys[rows].astype(str)), reasons, details], schema=VERDICTS)
+
+
+def _reasons(
+    sets: list[str], pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray, row: int
+) -> Iterator[tuple[str, str]]:
+    if tests is not None and (test := pairs.test[row]) >= 0:
+        name, image = sets[tests.sets[test]], tests.names[int(test)].as_py()
+        bits = pairs.test_bits[row]
+        yield f"test_image_{name}", f"{name} image {image}, {how_near(bits, pairs.test_cosine[row])}"
+    if (winner := copies.winner[row]) >= 0:
+        key, cosine = pairs.keys[winner].decode(), copies.cosine[row]
+        near = "" if np.isnan(cosine) else f", {how_near(copies.bits[row], cosine)}"
+        yield "duplicate_image" if copies.exact[row] else "near_duplicate_image", key + near
+    if over[row]:
+        yield "over_source_cap", ""
+
+
+def _clusters(run: Run, pairs: Scored, copies: Copies) -> pa.Table:
+    """One row per member of each cluster of two or more, the winner first, then in key order."""
+    lost = np.flatnonzero(copies.winner >= 0)
+    heads = np.unique(copies.winner[lost])
+    rows, head = np.concatenate([heads, lost]), np.concatenate([heads, copies.winner[lost]])
+    kind = np.concatenate([np.zeros(len(heads), dtype=np.int64), np.where(copies.exact[lost], 1, 2)])
+    order = np.lexsort((rows, kind > 0, head))
+    rows, head, kind = rows[order], head[order], kind[order]
+    sources = np.array(list(run.recipe.sources))
+    cosine = np.where(kind > 0, copies.cosine[rows], np.float32(np.nan))
+    return pa.table(
+        [
+            pa.array(pairs.keys[head].astype(str)),
+            pa.array(pairs.keys[rows].astype(str)),
+            pa.array(sources[pairs.source[rows]]),
+            pa.array(np.array(["winner", "same_pixels", "near"])[kind]),
+            pa.array(np.where(kind > 0, copies.bits[rows], 0).astype(np.int16)),
+            pa.array(cosine, mask=np.isnan(cosine)),
+        ],
+        schema=CLUSTERS,
+    )
+
+
+def how_near(bits: int, cosine: float) -> str:
+    """How a verdict says it: -1 bits are equal pixels, a cosine of NaN was not asked for."""
+    if bits < 0:
+        return "same pixels"
+    return f"distance {bits}" if np.isnan(cosine) else f"distance {bits}, cosine {cosine:.3f}"

@@ -1,0 +1,1 @@
+"""Eval images: what images of evaluation sets look like."""

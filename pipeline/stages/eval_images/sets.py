@@ -1,0 +1,112 @@
+"""The images of an evaluation set: ids and bytes, from the layouts that such sets are published in. Captions do not matter here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.recipe.images import TestImages
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")  # MUGE and Chinese-CLIP write URL-safe base64
+
+
+class TestImagesError(ValueError):
+    """A test set that cannot be read; the message names the place, what was expected and what was found."""
+
+    __test__ = False
+
+
+def find_images(config: TestImages) -> list[Path]:
+    """The files that hold the set's images: tsv files, one zip, or image files in order of their paths.
+
+    Raises:
+        TestImagesError: there are none, or an image that `only` names is not among them.
+    """
+    path = Path(config.path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise TestImagesError(f"{path}: expected a folder, a zip or a *_imgs.tsv of test images; found nothing")
+    tables = sorted(path.glob("*_imgs.tsv"))
+    if tables:
+        named = [table for table in tables if table.name.removesuffix("_imgs.tsv").rsplit("_", 1)[-1] in config.splits]
+        if not named:
+            found = ", ".join(table.name for table in tables)
+            raise TestImagesError(f"{path}: expected *_imgs.tsv of {' or '.join(config.splits)}; found {found}")
+        return named
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()]
+    return _only(files, config)
+
+
+def read_images(config: TestImages) -> Iterator[tuple[str, bytes]]:
+    """Id and encoded bytes of each image; one is in memory at a time.
+
+    Raises:
+        TestImagesError: see `find_images`; or a row is not id, tab, base64.
+    """
+    for path in find_images(config):
+        if path.suffix.lower() == ".tsv":
+            yield from _rows(path)
+        elif path.suffix.lower() == ".zip":
+            yield from _members(path, config)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path.stem, path.read_bytes()
+        else:
+            raise TestImagesError(f"{path}: expected .tsv, .zip or an image; found {path.suffix or 'no ending'}")
+
+
+def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            line = line.rstrip(b"\r\n")
+            name, tab, text = line.partition(b"\t")
+            if not line.strip():
+                continue
+            if not (tab and name.strip()):
+                raise TestImagesError(f"{path}:{number}: expected id, tab, base64; found {line[:40]!r}")
+            text = text.strip().translate(STANDARD_ALPHABET).rstrip(b"=")
+            try:
+                image = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+            except binascii.Error as error:
+                raise TestImagesError(f"{path}:{number}: expected base64 ({error}); found {text[:40]!r}") from None
+            yield name.decode("utf-8", "replace").strip(), image
+
+
+def _members(path: Path, config: TestImages) -> Iterator[tuple[str, bytes]]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise TestImagesError(f"{path}: expected a zip of images ({error})") from None
+    with archive:
+        names = [PurePosixPath(name) for name in sorted(archive.namelist())]
+        for name in _only([name for name in names if name.suffix.lower() in SUFFIXES], config):
+            yield name.stem, archive.read(str(name))
+
+
+def _only(files: list[Any], config: TestImages) -> list[Any]:
+    """Those that the lists name, with or without an ending; all where there is no list."""
+    if config.only:
+        wanted = {line: path for path in config.only for line in _lines(path)}
+        known = {name for file in files for name in (file.name, file.stem)}
+        missing = [name for name in wanted if name not in known]
+        if missing:
+            raise TestImagesError(
+                f"{config.path}: {len(missing):,} of {len(wanted):,} images are not there, such as {missing[0]}, which "
+                f"{wanted[missing[0]]} names"
+            )
+        files = [file for file in files if file.name in wanted or file.stem in wanted]
+    if not files:
+        raise TestImagesError(f"{config.path}: expected images ({', '.join(SUFFIXES)}) or *_imgs.tsv; found none")
+    return files
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise TestImagesError(f"{path}: expected a list of image names ({error.strerror})") from None

@@ -1,0 +1,98 @@
+"""Plan, part 2: pairs with equal captions meet, so that duplicates and frequent captions are found; all else goes on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.base import decode_reasons, reasons_of
+from filters.base import judge as judge_rows
+from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.ledger import REJECTED, entries, write_ledger
+from pipeline.stages.read.layout import Layout, read_layout
+from pipeline.stages.read.stage import IPC, ROWS_SCHEMA, read_bucket, row_filters, slices_by_bucket
+
+HEX_VALUE = np.zeros(256, dtype=np.int64)
+HEX_VALUE[list(b"0123456789abcdef")] = np.arange(16)
+RANGE_DIGITS = 6
+
+
+def expected(run: Run) -> list[str]:
+    """One shard per bucket."""
+    return [f"{number:06d}" for number in range(read_layout(run).buckets)]
+
+
+def work(run: Run, item: Item) -> None:
+    """Judges one bucket of all splits; rejected pairs go to the ledger, kept ones on, by key range."""
+    with run.attempt("judge", item.name) as attempt:
+        _judge_bucket(run, item.name, attempt)
+
+
+def _judge_bucket(run: Run, shard: str, attempt: Attempt) -> None:
+    layout = read_layout(run)
+    rejected, kept, counts = _judge(run, _bucket(run, layout, int(shard)))
+    ranges = key_ranges(kept["key"], layout.buckets)
+    counts["ranges"] = np.bincount(ranges, minlength=layout.buckets).tolist()
+    kept_path, ledger_path = attempt.folder / "kept.arrow", attempt.folder / "ledger.parquet"
+    with pa.OSFile(str(kept_path), "wb") as sink, pa.ipc.new_file(sink, kept.schema, options=IPC) as writer:
+        for piece in slices_by_bucket(kept, ranges, layout.buckets):
+            writer.write_batch(piece)
+    write_ledger(ledger_path, rejected)
+    attempt.commit(
+        {ledger_path: run.ledger_path("judge", shard)},
+        counts,
+        scratch={kept_path: run.path("judge", f"{shard}.arrow")},
+    )
+
+
+def key_ranges(keys: pa.ChunkedArray, ranges: int) -> np.ndarray:
+    """Which of `ranges` equal parts of the key space each key (32 hex digits) falls into; in key order."""
+    if len(keys) == 0:
+        return np.zeros(0, dtype=np.int64)
+    digits = np.frombuffer(pc.utf8_slice_codeunits(keys, 0, RANGE_DIGITS).combine_chunks().buffers()[2], dtype=np.uint8)
+    weights = 16 ** np.arange(RANGE_DIGITS - 1, -1, -1)
+    leading = HEX_VALUE[digits[: len(keys) * RANGE_DIGITS].reshape(-1, RANGE_DIGITS)] @ weights
+    return leading * ranges // 16**RANGE_DIGITS
+
+
+def _bucket(run: Run, layout: Layout, bucket: int) -> pa.Table:
+    """All rows of one bucket in the order of the recipe's sources, their files and rows."""
+    files = [run.path("read", f"{number:06d}.arrow") for number in range(len(layout.splits))]
+    tables = [read_bucket(path, bucket, layout.buckets) for path in files]
+    return pa.concat_tables(tables).combine_chunks() if tables else ROWS_SCHEMA.empty_table()
+
+
+def _judge(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, object]]:
+    duplicate_bits, duplicate_names = _duplicates(run, rows)
+    counts: dict[str, object] = {"sources": {}}
+    rejected, kept = [], []
+    for name, source in run.recipe.sources.items():
+        mine = np.asarray(pc.equal(rows["source"], name).to_numpy(zero_copy_only=False), dtype=bool)
+        own = rows.filter(pa.array(mine))
+        bits = own["bits"].to_numpy()
+        names = reasons_of(row_filters(source))
+        for more, found in (
+            (reasons_of(source.rules.caption_filters()), judge_rows(source.rules.caption_filters(), own)),
+            (duplicate_names, duplicate_bits[mine]),
+        ):
+            bits = bits | (found << np.uint64(len(names)))
+            names = (*names, *more)
+        bad = bits != 0
+        reasons = decode_reasons(bits[bad], names)
+        rejected.append(entries(own.filter(pa.array(bad)), "plan", REJECTED, reasons))
+        kept.append(own.filter(pa.array(~bad)).drop_columns(["bits"]))
+        counts["sources"][name] = {"in": own.num_rows, "rejected": int(bad.sum()), "out": int((~bad).sum())}  # type: ignore[index]
+    return pa.concat_tables(rejected), pa.concat_tables(kept).combine_chunks(), counts
+
+
+def _duplicates(run: Run, rows: pa.Table) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Duplicates across all sources; a pair that no rule rejected wins over one that is out anyway."""
+    priority = pc.cast(pc.not_equal(rows["bits"], pa.scalar(0, pa.uint64())), pa.int8())
+    found = run.recipe.duplicates.rejects(rows.append_column("priority", priority))
+    names = run.recipe.duplicates.reasons
+    bits = np.zeros(rows.num_rows, dtype=np.uint64)
+    for position, name in enumerate(names):
+        mask = np.asarray(found[name].to_numpy(zero_copy_only=False), dtype=bool)
+        bits |= mask.astype(np.uint64) << np.uint64(position)
+    return bits, names

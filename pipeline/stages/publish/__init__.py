@@ -1,0 +1,1 @@
+"""Publish: kept pairs as webdataset tars."""

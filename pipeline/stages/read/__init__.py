@@ -1,0 +1,1 @@
+"""Read: metadata files become canonical pairs."""

@@ -1,0 +1,132 @@
+"""How a plan is divided: fixed once, when a run starts, so that a resumed run sees the same files and splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.run.folder import Run, RunError, write_atomically
+from pipeline.sources.captions import load
+from pipeline.sources.config import ImageSetSource, Source, TableSource, VisualGenomeSource
+from pipeline.sources.files import find_files, open_file
+from pipeline.sources.held_out import load_ids
+from pipeline.sources.images import Addresses
+from pipeline.sources.local_images import check_places
+from pipeline.sources.rows import splits_of
+from pipeline.sources.splits import Split
+from pipeline.sources.visual_genome import load_image_data
+
+MAX_BUCKETS = 4096
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The splits of all sources, and the number of buckets (of caption hashes, and of keys)."""
+
+    splits: tuple[Split, ...]
+    buckets: int
+    hasher: str  # version of the library whose hash assigns buckets: one run must not mix two
+    lists: dict[str, str]  # SHA-256 of every further list that the recipe names (words, links, ids, translations)
+
+
+def make_layout(run: Run) -> Layout:
+    """The run's layout, listed now if the run has none yet.
+
+    Raises:
+        NoSuchFiles: a source names files that do not exist.
+        RunError: the run was begun with another version of the hashing library, or with a list that has changed since; a
+            source's images, image data or test sets cannot be used.
+    """
+    path = _path(run)
+    if not path.exists():
+        write_atomically(path, json.dumps(asdict(_list(run)), indent=1, ensure_ascii=False))
+    layout = read_layout(run)
+    if layout.hasher != _hasher():
+        raise RunError(
+            f"{run.folder} was planned with {layout.hasher}, this is {_hasher()}: install that version to continue it"
+        )
+    changed = sorted(path for path, digest in _lists(run).items() if layout.lists.get(path) != digest)
+    if changed:
+        raise RunError(
+            f"{run.folder} was planned with other content of {', '.join(changed)}: start a new run with --run"
+        )
+    return layout
+
+
+def read_layout(run: Run) -> Layout:
+    """The layout that `make_layout` wrote."""
+    return _read(_path(run))
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> Layout:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Layout(
+        tuple(Split.from_json(split) for split in content["splits"]),
+        content["buckets"],
+        content["hasher"],
+        content["lists"],
+    )
+
+
+def _path(run: Run) -> Path:
+    return run.folder / "layout.json"
+
+
+def _hasher() -> str:
+    return f"polars {pl.__version__}"
+
+
+def _list(run: Run) -> Layout:
+    splits: list[Split] = []
+    for name, source in run.recipe.sources.items():
+        _check(name, source)
+        splits += splits_of(name, source, run.recipe.plan.split_rows)
+    rows = sum(split.guessed_rows for split in splits)
+    buckets = min(MAX_BUCKETS, max(1, -(-rows // run.recipe.plan.bucket_rows)))
+    return Layout(tuple(splits), buckets, _hasher(), _lists(run))
+
+
+def _check(name: str, source: Source) -> None:
+    """Looks once at what every split of a source will need, so that a mistake is told before hours of work."""
+    checks: dict[str, Callable[[], object]] = {}
+    if isinstance(source, ImageSetSource):
+        checks["images"] = lambda: check_places(source.images)
+        for test_set, held_out in source.test_sets.items():
+            checks[f"test_sets.{test_set}"] = partial(load_ids, held_out)
+    if isinstance(source, VisualGenomeSource):
+        checks["image_data"] = lambda: load_image_data(source.image_data, Addresses(name, bool(source.images)))
+    if isinstance(source, ImageSetSource | TableSource) and source.translation:
+        checks["translation"] = partial(load, source.translation)
+    for place, check in checks.items():
+        try:
+            check()
+        except (OSError, ValueError) as error:
+            raise RunError(f"sources.{name}.{place}: {error}") from error
+
+
+def _lists(run: Run) -> dict[str, str]:
+    named: set[str] = set()
+    for source in run.recipe.sources.values():
+        named.update(source.removal_lists, source.rules.blacklist.lists if source.rules.blacklist else ())
+        if isinstance(source, ImageSetSource | TableSource) and source.translation:
+            named.update(source.translation.files)
+        if isinstance(source, ImageSetSource):
+            named.update(path for one in source.test_sets.values() for path in one.files)
+        if isinstance(source, VisualGenomeSource):
+            named.add(source.image_data)
+    return {path: _sha256(path) for path in (find_files(sorted(named)) if named else ())}
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open_file(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,143 @@
+"""Translate: the English texts of one split into Chinese, by the model that the source names.
+
+Every text is translated, also one that the source's files of translations hold: those are looked up by id when the split is
+read, and win. A split may take hours, so it is done in parts of PART_TEXTS, which a killed process leaves for the next.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.run.folder import Item, Run, RunError
+from pipeline.run.ledger import write_parquet
+from pipeline.sources.english import english_of
+from pipeline.sources.splits import Split
+from pipeline.stages.read.layout import read_layout
+
+if TYPE_CHECKING:
+    from pipeline.sources.translation import Translation
+    from pipeline.stages.translate.marian import Translator
+
+PART_TEXTS = 8_192  # texts translated at a time: enough for full batches of like length
+SCHEMA = pa.schema([pa.field("row", pa.int64(), False), pa.field("chinese", pa.list_(pa.string()))])
+
+
+def applies(run: Run) -> bool:
+    """Whether any source of the run is translated by a model."""
+    return any(_model_of(run, name) is not None for name in run.recipe.sources)
+
+
+def expected(run: Run) -> list[str]:
+    """One shard per split of a source with a model; it has the name that the split has in `read`."""
+    if not applies(run):
+        return []
+    splits = enumerate(read_layout(run).splits)
+    return [f"{number:06d}" for number, split in splits if _model_of(run, split.source) is not None]
+
+
+def work(run: Run, item: Item) -> None:
+    """Translates one split and commits row numbers with the Chinese of each row's texts."""
+    from pipeline.stages.translate import load_translator  # brings torch
+
+    split = read_layout(run).splits[int(item.name)]
+    config = _model_of(run, split.source)
+    assert config is not None  # `expected` names no other split
+    translator = load_translator(config)
+    parts = run.path("translate", ".parts") / f"{item.name}-{run.digest('translate')}"
+    counts: dict[str, Any] = {"source": split.source, "in": 0, "out": 0, "texts": 0, "translator": translator.identity}
+    with run.attempt("translate", item.name) as attempt:
+        path = attempt.folder / "chinese.parquet"
+        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+            for number, (rows, english) in enumerate(_parts(run, split)):
+                table = _translated_part(attempt.folder, parts / f"{number:06d}.parquet", rows, english, translator)
+                writer.write_table(table)
+                counts["in"] += table.num_rows
+                counts["out"] += table.num_rows
+                counts["texts"] += len(pc.list_flatten(english))
+        attempt.commit({path: run.path("translate", f"{item.name}.parquet")}, counts)
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+def translated(run: Run, shard: str) -> pa.Table | None:
+    """The translations of a split: row (int64, position in its file) and chinese (list of strings, one for each English text
+    of the row, null where a text has none), in the order of `english_of`. None where the source has no model.
+
+    Raises:
+        RunError: the split is not translated yet.
+    """
+    if _model_of(run, read_layout(run).splits[int(shard)].source) is None:
+        return None
+    if run.manifest("translate", shard) is None:
+        raise RunError(f"{run.folder}: split {shard} is not translated yet: run `zhclip translate` or `zhclip curate`")
+    return pq.read_table(run.path("translate", f"{shard}.parquet"))
+
+
+def _model_of(run: Run, source: str) -> Translation | None:
+    """The translation section of a source that names a model."""
+    config = getattr(run.recipe.sources[source], "translation", None)
+    return config if config is not None and config.model is not None else None
+
+
+def _parts(run: Run, split: Split) -> Iterator[tuple[np.ndarray, pa.ListArray]]:
+    """Rows of about PART_TEXTS texts at a time, whatever the batches that they are read in: same split, same parts."""
+    waiting: list[tuple[np.ndarray, pa.ListArray]] = []
+    texts = 0
+    for rows, english in english_of(split, run.recipe.sources[split.source]):
+        waiting.append((rows, english))
+        texts += _texts(english)
+        if texts >= PART_TEXTS:
+            *whole, rest = _cut(waiting)
+            yield from whole
+            waiting, texts = [rest], _texts(rest[1])
+    yield from (part for part in _cut(waiting) if len(part[0]))
+
+
+def _cut(waiting: list[tuple[np.ndarray, pa.ListArray]]) -> list[tuple[np.ndarray, pa.ListArray]]:
+    """The rows cut after every PART_TEXTS texts (a row is never divided); the last part may be smaller, or empty."""
+    if not waiting:
+        return []
+    rows = np.concatenate([one for one, _ in waiting])
+    english = pa.concat_arrays([texts for _, texts in waiting])
+    before = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(english), 0).to_numpy())])
+    ends = [0]
+    while (end := int(np.searchsorted(before, before[ends[-1]] + PART_TEXTS))) <= len(rows):
+        ends.append(max(end, ends[-1] + 1))
+    return [
+        (rows[start:end], english.slice(start, end - start))
+        for start, end in zip(ends, [*ends[1:], len(rows)], strict=True)
+    ]
+
+
+def _translated_part(
+    folder: Path, path: Path, rows: np.ndarray, english: pa.ListArray, translator: Translator
+) -> pa.Table:
+    """One part, as an earlier process left it, or translated now and left for a later one."""
+    if path.exists():
+        return pq.read_table(path, schema=SCHEMA)
+    texts = pc.list_flatten(english).to_pylist()
+    found = translator.translate([text or "" for text in texts])
+    chinese = pa.array([text or None for text in found], pa.string())
+    lengths = pc.fill_null(pc.list_value_length(english), 0).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, chinese, mask=pc.is_null(english))
+    table = pa.Table.from_arrays([pa.array(rows, pa.int64()), lists], schema=SCHEMA)
+    written = folder / path.name
+    write_parquet(table, written)
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written.replace(path)
+    return table
+
+
+def _texts(english: pa.ListArray) -> int:
+    return len(pc.list_flatten(english))

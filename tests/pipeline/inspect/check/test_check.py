@@ -1,0 +1,191 @@
+"""`zhclip check`: each figure against a count of its own, rules that break, policies that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.inspect.check.check import RuleError, Verdict, check
+from pipeline.inspect.check.drift import p_value
+from pipeline.inspect.check.policy import DEFAULT, Policy, PolicyError, load_policy
+from pipeline.run.folder import Run
+from tests.runs import REPOSITORY
+
+
+def policy(*rules: dict[str, Any]) -> Policy:
+    return Policy.model_validate({"rules": list(rules)})
+
+
+def one(run: Path, against: Path | None = None, **rule: Any) -> Verdict:
+    return check(run, policy(rule), against)[0]
+
+
+def zhclip(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "zhclip", *map(str, words)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+
+
+def rows(run: Run, *folders: str) -> list[dict[str, Any]]:
+    paths = [path for folder in folders for path in (run.folder / folder).glob("[0-9]*[0-9].parquet")]
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Path:
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_shares_and_counts_are_those_of_the_files(finished: Run) -> None:
+    published = Counter(row["source"] for row in rows(finished, "dataset"))
+    raw = {row["key"]: row["status"] for row in rows(finished, "raw")}
+    plan = rows(finished, "plan")
+    tried = Counter(row["source"] for row in plan)
+    failed = Counter(row["source"] for row in plan if raw[row["key"]] != "ok")
+    read: Counter[str] = Counter()
+    for manifest in finished.manifests("read"):
+        read[manifest.counts["source"]] += manifest.counts["read"] - manifest.counts["out_of_scope"]
+    shares = {name: failed[name] / tried[name] for name in tried}
+    worst = max(shares, key=lambda name: shares[name])
+    found = one(finished.folder, rule="download_failure", per="source", max=0.5, least=1)
+    assert found.verdict == "passed" and found.worst is not None
+    assert (found.worst.subject, found.worst.value) == (worst, pytest.approx(shares[worst]))
+    kept = {name: published[name] / read[name] for name in read}
+    least = one(finished.folder, rule="kept_share", per="source", min=min(kept.values()) + 0.001)
+    assert [found.subject for found in least.failing] == [min(kept, key=lambda name: kept[name])]
+    assert least.failing[0].value == pytest.approx(min(kept.values())) and least.stops
+    whole = one(finished.folder, rule="pairs", min=sum(published.values()))
+    assert whole.verdict == "passed" and whole.worst is not None and whole.worst.value == sum(published.values())
+    assert one(finished.folder, rule="pairs", min=sum(published.values()) + 1).verdict == "failed"
+
+
+def test_a_severity_of_warn_tells_and_does_not_stop(finished: Run) -> None:
+    found = one(finished.folder, rule="pairs", min=10**9, severity="warn")
+    assert found.verdict == "failed" and not found.stops
+
+
+def test_conservation_and_completeness_see_what_is_gone(copied: Path) -> None:
+    assert [one(copied, rule=name).verdict for name in ("complete", "conservation")] == ["passed", "passed"]
+    path = sorted((copied / "ledger/select").glob("*.parquet"))[0]
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    assert one(copied, rule="conservation").verdict == "failed"
+    sorted((copied / "dataset").glob("0*.json"))[0].unlink()
+    assert one(copied, rule="complete").verdict == "failed"
+
+
+def test_contamination_compares_every_published_image_again(merged: Run, finished: Run, tmp_path: Path) -> None:
+    assert one(merged.folder, rule="contamination").verdict == "passed"
+    assert one(finished.folder, rule="contamination", require_test_sets=True).verdict == "failed"
+    assert one(finished.folder, rule="contamination", require_test_sets=False).verdict == "passed"
+    folder = tmp_path / "planted"
+    shutil.copytree(merged.folder, folder)
+    published = {row["key"] for row in rows(merged, "dataset")}
+    test = next(row for row in rows(merged, "test_images") if row["image_hash"])
+    path = next(
+        path
+        for path in sorted((folder / "scores").glob("*.parquet"))
+        if published & set(pq.read_table(path)["key"].to_pylist())
+    )
+    table = pq.read_table(path)
+    at = next(number for number, key in enumerate(table["key"].to_pylist()) if key in published)
+    for name in ("image_hash", "mirror_hash", "pixels_sha256"):
+        column = table[name].to_pylist()
+        column[at] = test[name]
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place), pa.array(column, pa.string()))
+    pq.write_table(table, path)
+    for index in (folder / "dataset").glob("*.parquet"):
+        found = pq.read_table(index)
+        hashes = dict(zip(table["key"].to_pylist(), table["image_hash"].to_pylist(), strict=True))
+        column = [hashes.get(row["key"], row["image_hash"]) for row in found.select(["key", "image_hash"]).to_pylist()]
+        place = found.schema.get_field_index("image_hash")
+        pq.write_table(found.set_column(place, found.schema.field(place), pa.array(column, pa.string())), index)
+    assert one(folder, rule="contamination").verdict == "failed"
+
+
+def test_scores_that_moved_are_drift_and_the_same_scores_are_not(finished: Run, copied: Path) -> None:
+    rule = {"rule": "score_drift", "per": "source", "max": 0.05}
+    assert one(copied, finished.folder, **rule).verdict == "passed"
+    assert one(copied, **rule).verdict == "skipped"
+    for path in (copied / "select").glob("*.parquet"):
+        table = pq.read_table(path)
+        moved = pa.array(np.asarray(table["score"]) - np.float32(0.1))
+        place = table.schema.get_field_index("score")
+        pq.write_table(table.set_column(place, table.schema.field(place), moved), path)
+    found = one(copied, finished.folder, **rule)
+    before = [row["score"] for row in rows(finished, "select") if row["source"] == "laion"]
+    after = [score - 0.1 for score in before]
+    grid = np.union1d(before, after)
+    d = max(
+        abs(np.searchsorted(np.sort(before), grid, "right") - np.searchsorted(np.sort(after), grid, "right"))
+    ) / len(before)
+    assert found.verdict == "failed"
+    assert {one.subject: one.value for one in found.failing}["laion"] == pytest.approx(d, abs=0.01)
+
+
+def test_a_p_value_is_that_of_the_limit_distribution() -> None:
+    # Smirnov's table: D sqrt(nm/(n+m)) of 1.3581 and 1.6276 are the critical values at 0.05 and 0.01.
+    for scaled, p in ((1.3581, 0.05), (1.6276, 0.01)):
+        assert p_value(scaled / np.sqrt(5000), 10_000, 10_000) == pytest.approx(p, rel=0.002)
+    assert p_value(0.0, 100, 100) == 1.0
+
+
+def test_any_query_that_gives_a_number(finished: Run) -> None:
+    query = "select count(*) from pairs where source = 'laion'"
+    count = sum(row["source"] == "laion" for row in rows(finished, "dataset"))
+    assert one(finished.folder, rule="sql", name="a", sql=query, min=count, max=count).verdict == "passed"
+    assert one(finished.folder, rule="sql", name="a", sql=query, max=count - 1).verdict == "failed"
+    for wrong in ("select 'many'", "select nothing from pairs", "select 1, 2 from pairs"):
+        with pytest.raises(RuleError):
+            one(finished.folder, rule="sql", name="a", sql=wrong, max=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rules: [{rule: kept_shar, min: 0.1}]", "did you mean `kept_share`"),
+        ("rules:\n- rule: kept_share\n  mim: 0.1", ":3"),
+        ("rules: [{rule: kept_share, min: 2}]", "less than or equal"),
+        ("rules: [{rule: pairs}]", "min, max or both"),
+        ("rules: []", "at least 1"),
+        ("- complete", "a mapping"),
+        ("rules: [", "not YAML"),
+    ],
+)
+def test_a_policy_that_cannot_be_used_says_where_and_why(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PolicyError) as error:
+        load_policy(path)
+    assert said in str(error.value) and str(path) in str(error.value)
+
+
+def test_the_command_its_codes_and_its_json(finished: Run, tmp_path: Path) -> None:
+    assert zhclip("check", "--example").stdout == DEFAULT.read_text(encoding="utf-8")
+    path = tmp_path / "policy.yaml"
+    path.write_text(yaml.safe_dump({"rules": [{"rule": "complete"}, {"rule": "pairs", "min": 1}]}), encoding="utf-8")
+    done = zhclip("check", finished.folder, "--policy", path)
+    assert done.returncode == 0 and "passed" in done.stdout
+    path.write_text(yaml.safe_dump({"rules": [{"rule": "pairs", "min": 10**7}]}), encoding="utf-8")
+    done = zhclip("check", finished.folder, "--policy", path, "--json")
+    assert done.returncode == 1 and "failed" in json.dumps(json.loads(done.stdout))
+    assert zhclip("check", finished.folder, "--policy", tmp_path / "none.yaml").returncode == 2
+    assert zhclip("check", tmp_path, "--policy", path).returncode == 2
+    assert zhclip("check", finished.folder, "--policy", path, "--against", tmp_path).returncode == 2
+
+
+def test_policies_that_ship_are_valid() -> None:
+    for path in (DEFAULT, *(REPOSITORY / "policies").glob("*.yaml")):
+        assert load_policy(path).rules

@@ -1,0 +1,111 @@
+"""The figures of the remaining rules of `zhclip check`, each against a count of its own over the files."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import ks_2samp
+
+from pipeline.inspect.check.check import Verdict, check
+from pipeline.inspect.check.policy import Policy
+from pipeline.run.folder import Item, Run, open_run, read_run
+from pipeline.stages import select
+
+
+def one(run: Path, against: Path | None = None, **rule: Any) -> Verdict:
+    return check(run, Policy.model_validate({"rules": [rule]}), against)[0]
+
+
+def figures(found: Verdict) -> dict[str | None, float | None]:
+    return {one.subject: one.value for one in found.failing}
+
+
+def rows(run: Run, folder: str) -> list[dict[str, Any]]:
+    paths = sorted((run.folder / folder).glob("[0-9]*.parquet"))
+    return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def stricter(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run with LAION's threshold at 0.4; nothing is published yet."""
+    folder = tmp_path_factory.mktemp("stricter") / "run"
+    shutil.copytree(finished.folder, folder)
+    content = read_run(folder).recipe.model_dump(mode="json")
+    content["sources"]["laion"]["min_score"] = 0.4
+    run, _ = open_run(folder, type(finished.recipe).model_validate(content))
+    for manifest in run.manifests("score"):
+        select.work(run, Item(manifest.shard))
+    return run
+
+
+def test_downloads_that_fail_by_host(finished: Run) -> None:
+    status = {row["key"]: row["status"] for row in rows(finished, "raw")}
+    tried: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for row in rows(finished, "plan"):
+        host = str(urlsplit(row["url"]).hostname)
+        tried[host] += 1
+        failed[host] += status[row["key"]] != "ok"
+    expected = {host: failed[host] / tried[host] for host in tried if failed[host] and tried[host] >= 2}
+    found = one(finished.folder, rule="download_failure", per="domain", max=0, least=2)
+    assert expected and figures(found) == pytest.approx(expected)
+    assert one(finished.folder, rule="download_failure", per="domain", max=0, least=10**6).verdict == "passed"
+
+
+def test_rows_that_cannot_be_read(finished: Run) -> None:
+    lost: Counter[str] = Counter()
+    for row in rows(finished, "ledger/read"):
+        lost[row["source"]] += row["rows"] if row["outcome"] == "failed" else 0
+    read: Counter[str] = Counter()
+    for manifest in finished.manifests("read"):
+        read[manifest.counts["source"]] += manifest.counts["read"]
+    expected = {source: lost[source] / read[source] for source in read if lost[source]}
+    assert expected and figures(one(finished.folder, rule="unreadable_share", max=0)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("of", ["source", "caption", "domain"])
+def test_the_largest_share_of_one_thing(finished: Run, of: str) -> None:
+    published = rows(finished, "dataset")
+    counts = Counter(str(urlsplit(row["url"]).hostname) if of == "domain" else row[of] for row in published)
+    most = max(counts.values()) / len(published)
+    found = one(finished.folder, rule="largest_share", of=of, max=0)
+    assert found.worst is not None and found.worst.value == pytest.approx(most)
+    assert counts[found.worst.subject] == max(counts.values())
+    assert one(finished.folder, rule="largest_share", of=of, max=most).verdict == "passed"
+
+
+def test_another_threshold_moves_the_kept_share_but_is_no_drift_of_scores(finished: Run, stricter: Run) -> None:
+    assert one(stricter.folder, finished.folder, rule="score_drift", max=0.001).verdict == "passed"
+    found = one(stricter.folder, finished.folder, rule="kept_share_change", max=0.0001)
+    published = Counter(row["source"] for row in rows(finished, "dataset"))
+    read: Counter[str] = Counter()
+    for manifest in finished.manifests("read"):
+        read[manifest.counts["source"]] += manifest.counts["read"] - manifest.counts["out_of_scope"]
+    assert figures(found) == pytest.approx({source: published[source] / read[source] for source in published})
+    assert one(stricter.folder, finished.folder, rule="complete").verdict == "failed"
+
+
+def test_the_statistic_of_drift_is_scipys(finished: Run) -> None:
+    mine, other = (
+        [row["score"] for row in rows(finished, "select") if row["source"] == name] for name in ("laion", "wukong")
+    )
+    with_one = "select count(*) from (from decisions where source = 'laion')"
+    assert one(finished.folder, rule="sql", name="n", sql=with_one, min=len(mine), max=len(mine)).verdict == "passed"
+    from pipeline.inspect.catalog import connect
+    from pipeline.inspect.check.drift import STATISTIC, p_value
+
+    with connect(finished.folder) as connection:
+        connection.execute("create schema previous")
+        connection.execute("create table laion as select score from decisions where source = 'laion'")
+        connection.execute("create table previous.laion as select score from decisions where source = 'wukong'")
+        query = STATISTIC.format(subject="null::varchar", table="laion", previous="previous")
+        _, d, _, _, _, n, m = connection.execute(query).fetchall()[0]
+    expected = ks_2samp(mine, other, method="asymp")
+    assert (n, m) == (len(mine), len(other)) and d == pytest.approx(expected.statistic)
+    assert p_value(d, int(n), int(m)) == pytest.approx(expected.pvalue, rel=0.2)

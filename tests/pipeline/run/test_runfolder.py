@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.recipe import Recipe
+from pipeline.run.folder import Run, RunError, open_run, read_run
+
+
+def recipe(**changes: object) -> Recipe:
+    source = {"kind": "wukong", "files": ["x.csv"], "min_score": changes.pop("min_score", 0.26)}
+    return Recipe.model_validate({"sources": {"wukong": source}, **changes})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return open_run(tmp_path / "run", recipe())[0]
+
+
+def commit(run: Run, content: bytes, step: str = "select") -> bool:
+    with run.attempt(step, "000000") as attempt:  # type: ignore[arg-type]
+        path = attempt.folder / "data"
+        path.write_bytes(content)
+        return attempt.commit({path: run.path(step, "000000.parquet")}, {"out": len(content)})  # type: ignore[arg-type]
+
+
+def test_a_commit_names_its_files_with_size_and_hash(run: Run) -> None:
+    assert commit(run, b"abc")
+    manifest = run.manifest("select", "000000")
+    assert manifest is not None
+    assert manifest.files == {
+        "select/000000.parquet": {
+            "bytes": 3,
+            "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        }
+    }
+    assert manifest.counts == {"out": 3}
+    assert not list((run.folder / ".attempts").iterdir())
+
+
+def test_of_two_attempts_the_first_wins_and_the_second_leaves_no_trace(run: Run) -> None:
+    assert commit(run, b"first")
+    assert not commit(run, b"second")
+    assert run.path("select", "000000.parquet").read_bytes() == b"first"
+
+
+def test_racing_attempts_leave_one_winner_and_no_mixture(run: Run) -> None:
+    contents = [bytes([number]) * 1000 for number in range(16)]
+    won: list[bytes] = []
+    threads = [threading.Thread(target=lambda c=c: won.append(c) if commit(run, c) else None) for c in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert run.path("select", "000000.parquet").read_bytes() == won[0]
+
+
+def test_an_attempt_that_fails_leaves_nothing(run: Run) -> None:
+    with pytest.raises(ZeroDivisionError), run.attempt("select", "000000") as attempt:
+        (attempt.folder / "half").write_bytes(b"x")
+        raise ZeroDivisionError
+    assert run.manifest("select", "000000") is None
+    assert not list((run.folder / ".attempts").iterdir())
+
+
+def test_a_run_continues_with_its_recipe(tmp_path: Path) -> None:
+    first, _ = open_run(tmp_path / "run", recipe())
+    commit(first, b"x")
+    again, changes = open_run(tmp_path / "run", recipe())
+    assert changes == []
+    assert again.manifest("select", "000000") is not None
+    assert read_run(tmp_path / "run").recipe == recipe()
+
+
+def test_a_new_threshold_empties_select_and_publish_only(tmp_path: Path) -> None:
+    first, _ = open_run(tmp_path / "run", recipe())
+    for step in ("score", "select", "publish"):
+        commit(first, b"x", step)
+    run, changes = open_run(tmp_path / "run", recipe(min_score=0.3))
+    assert changes == ["sources.wukong.min_score: 0.26 → 0.3"]
+    assert run.manifest("score", "000000") is not None
+    assert run.manifest("select", "000000") is None
+    assert not run.path("publish", "000000.parquet").exists()
+
+
+def test_a_change_of_what_was_downloaded_is_refused_and_named(tmp_path: Path) -> None:
+    first, _ = open_run(tmp_path / "run", recipe())
+    commit(first, b"x", "download")
+    with pytest.raises(RunError, match=r"download\.image_size: 224 → 336"):
+        open_run(tmp_path / "run", recipe(download={"image_size": 336}))
+    assert read_run(tmp_path / "run").manifest("download", "000000") is not None
+
+
+def test_a_folder_with_other_things_in_it_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match="not empty"):
+        open_run(tmp_path, recipe())
+    with pytest.raises(RunError, match="not a run folder"):
+        read_run(tmp_path)
+
+
+def test_a_manifest_says_nothing_that_differs_between_equal_runs(tmp_path: Path) -> None:
+    texts = []
+    for name in ("a", "b"):
+        run, _ = open_run(tmp_path / name, recipe())
+        commit(run, b"same")
+        texts.append(run.path("select", "000000.json").read_text())
+    assert texts[0] == texts[1]
+    assert set(json.loads(texts[0])["versions"]) >= {"zhclip", "pyarrow", "torch"}

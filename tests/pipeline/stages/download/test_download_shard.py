@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from loopback import Answer, Web
+from PIL import Image
+
+from pipeline.recipe.download import Download
+from pipeline.stages.download.shard import ShardFailed, collect, download_shard, order, run_child
+from pipeline.stages.download.writer import OUTCOME_SCHEMA, ShardWriter
+from tests.paths import REPOSITORY
+
+FAULTY_CHILD = """
+import sys
+from pathlib import Path
+from pipeline.download.child import main
+from pipeline.download.writer import ShardWriter
+
+class Faulty(ShardWriter):
+    def write(self, jpeg, row_key, caption, meta):
+        if int(row_key) in (1, 2):
+            raise RuntimeError("a writer that fails on this row")
+        super().write(jpeg, row_key, caption, meta)
+
+main(Path(sys.argv[1]), Faulty)
+"""
+
+PARENT = """
+import json, sys
+from pathlib import Path
+import pyarrow as pa
+from pipeline.download.config import Download
+from pipeline.download.shard import download_shard
+rows = pa.table({"key": ["0" * 32], "url": [sys.argv[1]]})
+download_shard(rows, Path(sys.argv[2]), Download(**json.loads(sys.argv[3])))
+"""
+
+
+def photo(seed: int = 0, kind: str = "JPEG") -> bytes:
+    """A small picture."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((400, 300)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def rows_of(urls: list[str | None]) -> pa.Table:
+    """Rows with made-up keys, in an order that is not that of the keys."""
+    keys = [f"{(number * 7919 + 13) % 10**6:032x}" for number in range(len(urls))]
+    return pa.table({"key": keys, "url": urls, "caption": ["一张照片"] * len(urls), "row": range(len(urls))})
+
+
+def child_of(folder: Path) -> int:
+    """The process id that a child printed when it started."""
+    return int((folder / "child.log").read_text().split()[2])
+
+
+def test_every_row_comes_back_once_and_in_order(web: Web, tmp_path: Path) -> None:
+    bomb = io.BytesIO()
+    Image.new("1", (8000, 8000)).save(bomb, "PNG")
+    cases: list[tuple[str | None, str | None]] = [
+        (web.put("/%E7%8C%AB%20.jpg", Answer(photo(1))).replace("%E7%8C%AB%20", "猫 "), None),
+        (web.put("/404", Answer(status=404)), "http_404"),
+        (web.put("/a.png", Answer(photo(2, "PNG"), headers=(("Content-Type", "image/png"),))), None),
+        (web.put("/flaky", Answer(status=503), Answer(photo(3))), None),
+        (None, "url_malformed"),
+        ("http://169.254.169.254/", "refused_address"),
+        ("file:///etc/passwd", "refused_scheme"),
+        (web.put("/html", Answer(b"<html>")), "not_an_image"),
+        (web.put("/cut", Answer(photo(4)[:-500])), "truncated_image"),
+        (web.put("/bomb", Answer(bomb.getvalue())), "too_many_pixels"),
+        (web.put("/no", Answer(photo(5), headers=(("X-Robots-Tag", "noai"),))), "opted_out"),
+        (web.put("/drip", Answer(photo(6), drip=0.05)), "timeout"),
+        (web.put("/big", Answer(bytes(300_001))), "too_many_bytes"),
+        (web.put("/b.jpg", Answer(photo(7))), None),
+        (web.put("/b.jpg", Answer(photo(7))), None),  # the same url again, under another key
+    ]
+    rows = rows_of([url for url, _ in cases])
+    table = download_shard(rows, tmp_path / "shard", web.config(deadline=1.5, max_bytes=300_000, threads=8))
+
+    assert table.schema == OUTCOME_SCHEMA
+    assert table["key"].to_pylist() == rows["key"].to_pylist()
+    assert table["reason"].to_pylist() == [reason for _, reason in cases]
+    assert table["status"].to_pylist() == ["failed" if reason else "ok" for _, reason in cases]
+    assert pq.read_table(tmp_path / "shard" / "images.parquet").equals(table)
+    assert sorted(path.name for path in (tmp_path / "shard").iterdir()) == ["child.log", "images.parquet", "images.tar"]
+    check_tar(tmp_path / "shard" / "images.tar", table)
+    by_key = table.to_pylist()
+    assert by_key[2]["content_type"] == "image/png"
+    assert by_key[2]["original_bytes"] == len(photo(2, "PNG"))
+    assert by_key[8]["original_bytes"] == len(photo(4)) - 500  # known, although it was no use
+    assert by_key[13]["original_sha256"] == by_key[14]["original_sha256"]
+
+
+def check_tar(path: Path, table: pa.Table) -> None:
+    """The tar holds exactly the rows that are ok, where the table says, with fixed metadata."""
+    data = path.read_bytes()
+    kept = [row for row in table.to_pylist() if row["status"] == "ok"]
+    with tarfile.open(path) as tar:
+        members = tar.getmembers()
+    assert {member.name for member in members} == {f"{row['key']}.jpg" for row in kept}
+    assert {(m.mtime, m.uid, m.gid, m.mode, m.uname, m.gname) for m in members} == {(0, 0, 0, 0o644, "", "")}
+    assert {data[member.offset + 257 : member.offset + 265] for member in members} == {b"ustar\x0000"}
+    assert not any(member.pax_headers for member in members)
+    assert len(data) % tarfile.RECORDSIZE == 0
+    offsets = {member.name: member.offset_data for member in members}
+    for row in kept:
+        assert row["offset"] == offsets[f"{row['key']}.jpg"]
+        with Image.open(io.BytesIO(data[row["offset"] : row["offset"] + row["length"]])) as image:
+            image.load()
+            assert (image.format, *image.size) == ("JPEG", row["width"], row["height"])
+        assert (row["original_width"], row["original_height"]) == (400, 300)
+
+
+def test_equal_bytes_become_equal_jpegs_whatever_the_threads(web: Web, tmp_path: Path) -> None:
+    rows = rows_of([web.put(f"/{seed}.jpg", Answer(photo(seed))) for seed in range(20)])
+    shards = []
+    for threads in (1, 16):
+        folder = tmp_path / str(threads)
+        table = download_shard(rows, folder, web.config(threads=threads, resize="border"))
+        data = (folder / "images.tar").read_bytes()
+        shards.append([data[row["offset"] : row["offset"] + row["length"]] for row in table.to_pylist()])
+    assert shards[0] == shards[1]
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    empty = pa.table({"key": pa.array([], pa.string()), "url": pa.array([], pa.string())})
+    table = download_shard(empty, tmp_path / "shard", Download())
+    assert table.schema == OUTCOME_SCHEMA
+    assert table.num_rows == 0
+    with tarfile.open(tmp_path / "shard" / "images.tar") as tar:
+        assert tar.getnames() == []
+
+
+@pytest.mark.parametrize("keys", [["a" * 32] * 2, ["../../etc/passwd"], ["A" * 32], [None], ["a" * 32, ""]])
+def test_keys_must_be_keys(keys: list[str | None], tmp_path: Path) -> None:
+    rows = pa.table({"key": pa.array(keys, pa.string()), "url": ["http://a.example/"] * len(keys)})
+    with pytest.raises(ValueError, match="keys"):
+        download_shard(rows, tmp_path / "shard", Download())
+
+
+def test_a_row_whose_writer_raises_is_found_to_be_lost(web: Web, tmp_path: Path) -> None:
+    good = [web.put(f"/{seed}", Answer(photo(seed))) for seed in (1, 2)]
+    rows = rows_of([*good, None, web.put("/3", Answer(b"x"))])
+    spec = order(rows, tmp_path, web.config())
+    run_child([sys.executable, "-c", FAULTY_CHILD, str(spec)], tmp_path / "child.log", 60)
+    table = collect(rows, tmp_path)
+    assert table["key"].to_pylist() == rows["key"].to_pylist()
+    assert table["reason"].to_pylist() == [None, "lost_by_downloader", "lost_by_downloader", "not_an_image"]
+    assert table["status"].to_pylist() == ["ok", "failed", "failed", "failed"]
+    assert "a writer that fails on this row" in (tmp_path / "child.log").read_text()
+    check_tar(tmp_path / "images.tar", table)
+
+
+def test_a_tar_that_cannot_be_written_fails_the_shard_not_the_row(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path, ["0" * 32])
+    writer._tar._file = (tmp_path / "images.tar").open("rb")  # as good as a full disk: it takes no bytes
+    meta = dict.fromkeys(("width", "height", "original_width", "original_height"), 1)
+    writer._facts[0] = {}
+    with pytest.raises(OSError):
+        writer.write(b"jpeg", "00000", None, meta)
+    with pytest.raises(OSError):
+        writer.close()
+    assert not (tmp_path / "answered.parquet").exists()
+
+
+def endless(web: Web) -> str:
+    """The url of an image that goes on for minutes."""
+    return web.put("/endless", Answer(bytes(10_000), drip=0.05))
+
+
+def test_a_killed_child_fails_the_shard(web: Web, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(download_shard, rows_of([endless(web)]), tmp_path, web.config(deadline=600))
+        assert web.asked.wait(30)
+        os.kill(child_of(tmp_path), signal.SIGKILL)
+        with pytest.raises(ShardFailed, match=r"(?s)status -9.*download child"):
+            future.result(30)
+    assert not (tmp_path / "images.parquet").exists()
+
+
+def test_a_shard_past_its_deadline_is_killed(web: Web, tmp_path: Path) -> None:
+    with pytest.raises(ShardFailed, match="not done after 3 s"):
+        download_shard(rows_of([endless(web)]), tmp_path, web.config(deadline=600, shard_deadline=3))
+    if web.asked.is_set():  # on a very slow machine the child did not even come so far
+        assert web.dropped.wait(30)
+
+
+def test_a_child_that_cannot_start_tells_why(tmp_path: Path) -> None:
+    with pytest.raises(ShardFailed, match=r"(?s)status 1.*No such file"):
+        run_child([sys.executable, "-m", "pipeline.stages.download.child", "nothing.json"], tmp_path / "child.log", 60)
+
+
+def test_a_killed_parent_takes_its_child_along(web: Web, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, endless(web), str(tmp_path), web.config(deadline=600).model_dump_json()]
+    parent = subprocess.Popen(command, cwd=REPOSITORY)
+    assert web.asked.wait(30)
+    parent.kill()
+    parent.wait()
+    assert web.dropped.wait(30)  # the server saw the child's connection end; the answer would have gone on for minutes

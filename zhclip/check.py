@@ -1,0 +1,73 @@
+"""The command `zhclip check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zhclip.exits import EXIT_FAILED, EXIT_INVALID, fail
+
+LOG_WIDTH = 160  # columns where no terminal says how many it has
+
+
+def add_command(app: typer.Typer) -> None:
+    """Adds `check` to a command line."""
+    app.command("check")(check_command)
+
+
+def check_command(
+    run: Annotated[
+        str | None, typer.Argument(help="The run's folder, or its address (s3://, gs://, https://).")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="The policy (YAML); by default the one that --example prints.")
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="The previous run, for rules that compare.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a policy to start from, and do nothing else.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(help="Threads of DuckDB; by default all cores.", min=1)] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory of DuckDB, such as 4GiB; by default 80%.")] = None,
+) -> None:
+    """Holds a run against a policy: a quality gate for schedulers and CI.
+
+        zhclip check --example > policy.yaml
+        zhclip check runs/october --policy policy.yaml --against runs/september
+
+    Exit code 0 where every rule of severity error passed, 1 where one is broken, 2 where the policy or a run cannot be used.
+    """
+    from pipeline.inspect.check.policy import DEFAULT
+
+    if example:
+        print(DEFAULT.read_text(encoding="utf-8"), end="")
+        return
+    if run is None:
+        fail(
+            "name a run: zhclip check RUN --policy policy.yaml; `zhclip check --example` prints a policy", EXIT_INVALID
+        )
+    _check(run, policy or DEFAULT, against, as_json, threads, memory)
+
+
+def _check(run: str, path: Path, against: str | None, as_json: bool, threads: int | None, memory: str | None) -> None:
+    from pipeline.inspect.check import show
+    from pipeline.inspect.check.check import RuleError, check
+    from pipeline.inspect.check.policy import PolicyError, load_policy, place_of
+    from pipeline.run.folder import RunError
+
+    try:
+        verdicts = check(run, load_policy(path), against, threads, memory)
+    except (PolicyError, RunError) as error:
+        fail(str(error), EXIT_INVALID)
+    except RuleError as error:
+        fail(f"{place_of(path, error.number)}  {error}", EXIT_INVALID)
+    if as_json:
+        print(json.dumps(show.as_json(run, str(path), against, verdicts), ensure_ascii=False))
+    else:
+        show.print_verdicts(run, against, verdicts, Console(width=None if sys.stdout.isatty() else LOG_WIDTH))
+    raise typer.Exit(EXIT_FAILED if any(one.stops for one in verdicts) else 0)

@@ -1,0 +1,61 @@
+"""The command `zhclip report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zhclip.exits import EXIT_INVALID, fail
+
+
+def add_command(app: typer.Typer) -> None:
+    """Adds `report` to a command line."""
+    app.command("report")(report_command)
+
+
+def report_command(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    against: Annotated[Path | None, typer.Option(help="A second run, to compare with.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; by default RUN/report.html.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses the samples and the pairs in the galleries.")] = 0,
+    cards: Annotated[int, typer.Option(help="Pairs in each gallery.", min=1, max=60)] = 8,
+    price: Annotated[
+        list[str] | None, typer.Option(help="STAGE=PRICE of a worker-hour (repeatable); shows what the run cost.")
+    ] = None,
+    memory: Annotated[str, typer.Option(help="Memory of DuckDB; what does not fit goes to disk.")] = "4GiB",
+) -> None:
+    """Writes one HTML file with everything worth knowing about a run: figures, charts, galleries. It needs no network.
+
+    zhclip report runs/first
+    zhclip report runs/october --against runs/september --out october.html
+    zhclip report runs/first --price download=0.4 --price score=2.1
+    """
+    from pipeline.inspect.report.write import write_report
+    from pipeline.run.folder import RunError
+
+    path = out or run / "report.html"
+    console = Console(stderr=True)
+    try:
+        with console.status("counting, drawing, choosing pictures …"):
+            written = write_report(run, path, against, seed, cards, _prices(price or []), memory)
+    except RunError as error:
+        fail(str(error), EXIT_INVALID)
+    console.print(f"[green]done[/] {path}  ({written / 2**20:.1f} MiB)", highlight=False, soft_wrap=True)
+
+
+def _prices(given: list[str]) -> dict[str, float]:
+    from pipeline.recipe.model import STAGES
+
+    found = {}
+    for one in given:
+        stage, _, price = one.partition("=")
+        try:
+            found[stage] = float(price)
+        except ValueError:
+            fail(f"--price {one}: expected STAGE=PRICE, such as download=0.4", EXIT_INVALID)
+        if stage not in STAGES:
+            fail(f"--price {one}: {stage!r} is no stage; stages are {', '.join(STAGES)}", EXIT_INVALID)
+    return found

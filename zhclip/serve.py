@@ -1,0 +1,82 @@
+"""The command `zhclip serve`."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zhclip.exits import EXIT_INVALID, fail
+
+
+def add_command(app: typer.Typer) -> None:
+    """Adds `serve` to a command line."""
+    app.command("serve")(serve_command)
+
+
+def serve_command(
+    runs: Annotated[Path, typer.Argument(help="A folder of runs, or one run.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.", min=0, max=65535)] = 8765,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="ZHCLIP_TOKEN",
+            show_envvar=True,
+            help="Asked of every visitor. Better not as an option: `ps` shows those.",
+        ),
+    ] = "",
+) -> None:
+    """Shows runs in a web browser: how far they are, every pair with what became of it, SQL. Ctrl-C ends it.
+
+    zhclip serve runs                                                       # http://127.0.0.1:8765
+    ZHCLIP_TOKEN=$(openssl rand -hex 16) zhclip serve runs --host 0.0.0.0   # for others, behind TLS
+    """
+    from foundation.quiet import quiet_libraries
+
+    quiet_libraries()
+    from pipeline.serve.guard import SHORTEST_TOKEN, Access, is_loopback
+
+    token = token.strip()
+    if not runs.is_dir():
+        fail(f"{runs} is not a folder; name a folder of runs, or one run", EXIT_INVALID)
+    if token and len(token) < SHORTEST_TOKEN:
+        fail(
+            f"the token has {len(token)} characters; {SHORTEST_TOKEN} are the least: openssl rand -hex 16", EXIT_INVALID
+        )
+    if not token and not is_loopback(host):
+        fail(f"--host {host} lets others in, so it needs a token: ZHCLIP_TOKEN=$(openssl rand -hex 16)", EXIT_INVALID)
+    _serve(runs, Access(is_loopback(host), token), _listen(host, port))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        fail(f"--host {host} --port {port}: {error.strerror or error}", EXIT_INVALID)
+    return found
+
+
+def _serve(runs: Path, access, listening: socket.socket) -> None:  # type: ignore[no-untyped-def]
+    import uvicorn
+
+    from pipeline.serve.app import create_app
+
+    host, port, *_ = listening.getsockname()
+    console = Console(stderr=True)
+    config = uvicorn.Config(create_app(runs, access), log_level="warning", access_log=False, server_header=False)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    listening.listen(config.backlog)  # who reads the address may connect at once, and waits for the answer
+    console.print(f"[green]serving[/] {runs} at [bold]{address}[/]   Ctrl-C ends it", highlight=False, soft_wrap=True)
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+    console.print("stopped", highlight=False)

@@ -1,0 +1,106 @@
+"""The command `zhclip sql`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail
+
+LOG_WIDTH = 200  # columns where no terminal says how many it has
+
+
+def add_command(app: typer.Typer) -> None:
+    """Adds `sql` to a command line."""
+    app.command("sql")(sql_command)
+
+
+def sql_command(
+    run: Annotated[str, typer.Argument(help="The run's folder, or its address (s3://, gs://, https://).")],
+    query: Annotated[str | None, typer.Argument(help="SQL; `-` reads it from standard input. None: a prompt.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    parquet: Annotated[Path | None, typer.Option(help="Write the answer to this Parquet file.")] = None,
+    attach: Annotated[
+        list[str] | None, typer.Option(help="NAME=RUN: the views of a second run as NAME.pairs and so on (repeatable).")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of DuckDB; by default all cores.", min=1)] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory of DuckDB, such as 4GiB; by default 80%.")] = None,
+) -> None:
+    """Asks a run in SQL (DuckDB) over its own files; nothing is copied. docs/sql.md has twenty questions.
+
+    zhclip sql runs/first                                                   # a prompt
+    zhclip sql runs/first "select source, stage, rows_in, rows_out from funnel"
+    zhclip sql s3://bucket/runs/first "select reason, count(*) from reasons group by all" --csv
+    zhclip sql runs/october --attach before=runs/september "select count(*) from pairs join before.pairs using (key)"
+    """
+    if sum((as_csv, as_json, parquet is not None)) > 1:
+        fail("--csv, --json and --parquet exclude each other", EXIT_INVALID)
+    connection = _connect(run, attach or [], threads, memory)
+    if query is None and sys.stdin.isatty() and sys.stdout.isatty():
+        from pipeline.inspect.sql.prompt import run_prompt
+
+        run_prompt(connection, run, Console())
+        return
+    text = sys.stdin.read() if query is None or query == "-" else query
+    _answer(connection, text, as_csv, as_json, parquet)
+
+
+def _connect(run: str, attached: list[str], threads: int | None, memory: str | None):  # type: ignore[no-untyped-def]
+    from pipeline.inspect.catalog import attach, connect
+    from pipeline.run.folder import RunError
+
+    try:
+        connection = connect(run, threads, memory)
+        for one in attached:
+            name, _, place = one.partition("=")
+            attach(connection, name, place)
+    except RunError as error:
+        fail(str(error), EXIT_INVALID)
+    return connection
+
+
+def _answer(connection, query: str, as_csv: bool, as_json: bool, parquet: Path | None) -> None:  # type: ignore[no-untyped-def]
+    import duckdb
+
+    from pipeline.inspect.sql import output
+    from pipeline.inspect.sql.interrupt import interruptible
+
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+    def work() -> None:
+        for found, last in output.statements(connection, query):
+            if found is None:
+                continue
+            if not (as_csv or as_json or parquet):
+                output.as_table(found, console)
+            elif last:
+                _write(found, as_csv, parquet)
+
+    try:
+        interruptible(connection, work)
+    except duckdb.Error as error:
+        fail(str(error), EXIT_FAILED)
+    except BrokenPipeError:  # `| head`
+        sys.stderr.close()
+    except OSError as error:
+        fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        fail("stopped", EXIT_INTERRUPTED)
+
+
+def _write(found, as_csv: bool, parquet: Path | None) -> None:  # type: ignore[no-untyped-def]
+    from pipeline.inspect.sql import output
+
+    if as_csv:
+        output.as_csv(found)
+    elif parquet is None:
+        output.as_json(found)
+    else:
+        rows = output.as_parquet(found, parquet)
+        Console(stderr=True).print(f"[green]done[/] {escape(str(parquet))}  ({rows:,} rows)", highlight=False)
