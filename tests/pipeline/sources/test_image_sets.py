@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from image_set_files import coco_name, jpeg, region, write_coco, write_image_data, write_regions
-from tests.pipeline.download.loopback import Answer, Web
+from tests.pipeline.stages.download.loopback import Answer, Web
 
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.counts import balances

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
-from tests.filters.images.test_image_fingerprint import scene
+from tests.pipeline.stages.dedup_images.test_image_fingerprint import scene
 
 from pipeline.recipe.images import ImageDuplicates
 from pipeline.stages.dedup_images.clusters import winners

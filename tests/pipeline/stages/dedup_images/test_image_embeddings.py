@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
-from tests.filters.images.test_image_duplicates import prints
-from tests.filters.images.test_image_fingerprint import scene
+from tests.pipeline.stages.dedup_images.test_image_duplicates import prints
+from tests.pipeline.stages.dedup_images.test_image_fingerprint import scene
 
 from pipeline.recipe.images import ImageDuplicates
 from pipeline.stages.dedup_images.duplicates import find_copies

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.filters.translation.marian_checkpoint import CHINESE, ENGLISH, write_marian
+from tests.pipeline.stages.translate.marian_checkpoint import CHINESE, ENGLISH, write_marian
 from transformers import GenerationConfig, MarianMTModel, MarianTokenizer
 
 from pipeline.sources.translation import Translation, to_simplified

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.filters.translation.marian_checkpoint import ENGLISH, write_marian
+from tests.pipeline.stages.translate.marian_checkpoint import ENGLISH, write_marian
 
 from pipeline.inspect.status import steps_done
 from pipeline.recipe import Recipe
