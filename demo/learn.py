@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.corpora import Corpora
+from foundation.errors import WorkFailed
 from trainer.checkpoint import checkpoints
 from trainer.log import read_log
 
@@ -21,7 +22,7 @@ CHINESE = "chinese"
 FIGURES = ("image_to_text_r1", "image_to_text_r10", "mean_recall")
 
 
-class StepFailed(RuntimeError):
+class StepFailed(WorkFailed):
     """A command of the demo that did not end well; it has said why itself."""
 
 

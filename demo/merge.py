@@ -27,6 +27,7 @@ from demo.merge_report import NAMED, MergeReport, merge_report
 from demo.merge_tables import render
 from demo.merge_world import PORT, MergeWorld, build_merge_world
 from demo.server import serving
+from foundation.errors import ZhclipError
 from pipeline.run.folder import Run, read_run
 from pipeline.run.funnel import query_ledger
 
@@ -48,7 +49,7 @@ def main() -> int:
             zhclip("curate", RECIPE, "--run", given.run, "--workers", given.workers)
         zhclip("verify", given.run)
         zhclip("report", given.run)
-    except RuntimeError as failed:  # StepFailed, PortTaken, or no drawings
+    except (ZhclipError, RuntimeError) as failed:  # RuntimeError: no drawings
         console.print(f"[red]This step failed:[/] {failed}", highlight=False)
         return 1
     show(read_run(given.run), world, console)

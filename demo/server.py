@@ -23,13 +23,15 @@ from typing import Any
 
 from aiohttp import web
 
+from foundation.errors import WorkFailed
+
 DEFAULT_PORT = 18711  # fixed, so that urls and with them the keys of pairs are the same in every run
 CHUNK = b"\xff\xd8\xff\xe0" + b"\0" * 65532
 STREAM_BYTES = 64 * 2**20  # what a route of kind `too_many_bytes` sends at most
 TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".html": "text/html"}
 
 
-class PortTaken(RuntimeError):
+class PortTaken(WorkFailed):
     """Another process listens on the port."""
 
 

@@ -18,11 +18,16 @@ from filters.base import Filter
 from filters.keywords import required_words
 from filters.text import WIDE, normal_form, normal_forms, simplified
 from foundation.config import value
+from foundation.errors import InvalidInput
 
 Category = Literal["advertising", "image_file_name", "boilerplate", "contact", "adult"]
 CATEGORIES: tuple[Category, ...] = ("advertising", "image_file_name", "boilerplate", "contact", "adult")
 USER = "user"
 MASKED = "\ufffc"  # stands for an allowed word: a character no entry has
+
+
+class WordListError(InvalidInput, ValueError):
+    """A word list that cannot be read, or an expression in it that cannot be used."""
 
 
 class Patterns(NamedTuple):
@@ -44,7 +49,7 @@ class Blacklist(Filter):
 
     Captions and entries are compared in one normal form (half-width, lower case, simplified), so that ＡＢＣ, ABC and abc,
     or 廠家直銷 and 厂家直销, are the same. The lists are `filters/words/CATEGORY.txt`. Source of the idea: Chinese-CLIP paper
-    (arXiv 2211.01335), section 2.2; its own list is not public. ValueError for a list that cannot be read or a broken
+    (arXiv 2211.01335), section 2.2; its own list is not public. WordListError for a list that cannot be read or a broken
     regular expression.
     """
 
@@ -147,11 +152,11 @@ def _read(path: str) -> list[str]:
         with fsspec.open(path, "rt", encoding="utf-8-sig") as lines:
             return lines.read().splitlines()
     except (OSError, UnicodeDecodeError, ImportError) as error:
-        raise ValueError(f"word list {path} cannot be read: {error}") from error
+        raise WordListError(f"word list {path} cannot be read: {error}") from error
 
 
 def _entries(lines: Iterable[str], place: str) -> dict[str, str]:
-    """Entries as written, and their expressions in normal form. ValueError names the place of a broken one."""
+    """Entries as written, and their expressions in normal form. WordListError names the place of a broken one."""
     entries = {}
     for number, line in enumerate(lines, 1):
         entry = line.strip()
@@ -170,9 +175,9 @@ def _check(expression: str, place: str) -> None:
     try:
         empty = pl.Series([""]).str.contains(expression, strict=True)[0]
     except pl.exceptions.ComputeError as error:
-        raise ValueError(f"broken regular expression in {place}: {error}") from error
+        raise WordListError(f"broken regular expression in {place}: {error}") from error
     if empty:
-        raise ValueError(f"regular expression matches every caption, even an empty one, in {place}")
+        raise WordListError(f"regular expression matches every caption, even an empty one, in {place}")
 
 
 def _normal_regex(regex: str) -> str:

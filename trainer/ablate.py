@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foundation.errors import InvalidInput
 from trainer.config import TrainRecipe
 from trainer.data.index import PairIndex
 from trainer.distributed import World
@@ -21,7 +22,7 @@ from trainer.train import DONE, Trainer, settle_recipe, steps_of
 FIGURES = ("mean_recall", "image_to_text_r1", "text_to_image_r1")
 
 
-class AblationError(ValueError):
+class AblationError(InvalidInput, ValueError):
     """An ablation that would compare nothing; the message says what is missing."""
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from foundation.errors import WorkFailed
 from trainer.config import load_train_recipe, presets
 from trainer.models.clip import ChineseCLIP, build_model
 from trainer.models.config import ModelConfig
@@ -22,7 +24,7 @@ from trainer.models.initialise import load_checkpoint as fill_model
 NAME = re.compile(r"^checkpoint-(\d{8})\.pt$")
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(WorkFailed):
     """A checkpoint that cannot be used; the message says why."""
 
 
@@ -75,7 +77,10 @@ def open_model(path: Path, preset: str | None = None) -> ChineseCLIP:
             raise CheckpointError(
                 f"{path} does not say which model it holds; name it with --model ({', '.join(presets())})"
             )
-        config = ModelConfig.model_validate(state["recipe"]["model"])
+        try:
+            config = ModelConfig.model_validate(state["recipe"]["model"])
+        except ValidationError as error:
+            raise CheckpointError(f"{path} holds a model that this version does not know: {error}") from error
     model = build_model(config)
     fill_model(model, str(path))
     return model.eval()

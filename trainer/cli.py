@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-EXIT_FAILED, EXIT_INVALID, EXIT_INTERRUPTED = 1, 2, 130
+from foundation.errors import EXIT_INTERRUPTED, InvalidInput, ZhclipError
+
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a checkpoint.")
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value: key.path=value (repeatable).")]
@@ -118,10 +119,10 @@ def _named(options: list[str], option: str) -> dict[str, str]:
     parts = [text.partition("=") for text in options]
     wrong = [text for text, (name, found, path) in zip(options, parts, strict=True) if not (name and found and path)]
     if wrong:
-        raise ValueError(f"{option} {wrong[0]}: expected NAME=FOLDER, such as curated=runs/first/dataset")
+        raise InvalidInput(f"{option} {wrong[0]}: expected NAME=FOLDER, such as curated=runs/first/dataset")
     named = {name: path for name, _, path in parts}
     if len(named) < len(options):
-        raise ValueError(f"{option}: each needs a name of its own; found {', '.join(name for name, _, _ in parts)}")
+        raise InvalidInput(f"{option}: each needs a name of its own; found {', '.join(name for name, _, _ in parts)}")
     return named
 
 
@@ -186,20 +187,16 @@ def export(
 
 
 def or_exit(work: Callable[[], Any]) -> None:
-    """Runs it; errors that a person can mend are printed without a traceback."""
+    """Run it; print an error that a person can act on without its traceback, and exit with its code."""
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module="transformers"
     )  # of its own names, to its own users
     try:
         work()
-    except (ValueError, FileNotFoundError) as error:
-        _fail(error, EXIT_INVALID)
-    except RuntimeError as error:
-        if not type(error).__module__.startswith("trainer."):
-            raise
-        _fail(error, EXIT_FAILED)
+    except ZhclipError as error:
+        _fail(error)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: ZhclipError) -> None:
     Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
+    raise typer.Exit(error.exit_code)

@@ -10,13 +10,14 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from foundation.config import Config, value
+from foundation.errors import InvalidInput
 from trainer.data.augment import AugmentConfig
 from trainer.models.config import ModelConfig
 
 PRESETS = Path(__file__).parent / "presets"
 
 
-class RecipeError(ValueError):
+class RecipeError(InvalidInput, ValueError):
     """A training recipe that cannot be used; the message names file, place and value."""
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from foundation.config import differences
+from foundation.errors import InvalidInput, WorkFailed
 from trainer.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
 from trainer.config import Stage, TrainRecipe
 from trainer.data.index import PairIndex
@@ -39,15 +40,19 @@ from trainer.towers import StageModel
 DONE, STOPPED = "done", "stopped"
 
 
-class Diverged(RuntimeError):
+class Diverged(WorkFailed):
     """The loss is no number any more; the message names the step and the pairs."""
 
 
 FREE_TO_CHANGE = ("evaluation", "checkpoint_every", "keep_checkpoints", "log_every")  # in the middle of a training
 
 
-class OtherRecipe(ValueError):
+class OtherRecipe(InvalidInput, ValueError):
     """A folder that holds a training with another recipe; the message names the differences."""
+
+
+class BatchTooLarge(InvalidInput, ValueError):
+    """A batch size that the pairs do not fill, or that the processes cannot share."""
 
 
 def settle_recipe(folder: Path, recipe: TrainRecipe, world: World) -> None:
@@ -182,11 +187,11 @@ def steps_of(stage: Stage, index: PairIndex) -> int:
     """Steps of a stage on these pairs; an epoch ends with the last whole batch.
 
     Raises:
-        ValueError: an epoch does not fill a batch.
+        BatchTooLarge: an epoch does not fill a batch.
     """
     epoch = Mixture(index).num_rows // stage.batch_size  # with weights
     if not epoch:
-        raise ValueError(
+        raise BatchTooLarge(
             f"stages.{stage.name}.batch_size {stage.batch_size} is larger than an epoch of the {len(index)} pairs"
         )
     return stage.steps or math.ceil(epoch * stage.epochs)
@@ -200,7 +205,7 @@ class StageRun:
         self.recipe, self.world = trainer.recipe, trainer.world
         self.stage: Stage = self.recipe.stages[state.position.stage]
         if self.stage.batch_size % self.world.size:
-            raise ValueError(
+            raise BatchTooLarge(
                 f"stages.{self.stage.name}.batch_size {self.stage.batch_size} cannot be shared by {self.world.size} processes"
             )
         self.evaluated = -1  # step of the last evaluation

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from foundation.errors import ZhclipError
 from trainer.cli import add_commands
 from zhclip.check import add_command as add_check
-from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail, tell
+from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, fail, tell
 from zhclip.report import add_command as add_report
 from zhclip.serve import add_command as add_serve
 from zhclip.sql import add_command as add_sql
@@ -292,23 +293,15 @@ def _read_run(folder: Path) -> Any:
 
 
 def _or_exit(action: Any, on_interrupt: Path | None = None) -> Any:
-    """The action's result; errors that a person can mend are printed without a traceback."""
-    from pipeline.recipe import RecipeError
-    from pipeline.run.folder import RunError
-    from pipeline.sources.files import NoSuchFiles
-
+    """The action's result; errors that a person can act on are printed without a traceback."""
     try:
         return action()
-    except (RecipeError, RunError, NoSuchFiles) as error:
-        fail(str(error), EXIT_INVALID)
+    except ZhclipError as error:
+        fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         tell(f"stopped; what is committed stays. The same command continues {on_interrupt or ''}".rstrip())
         # Threads of the runner may be inside a model or waiting for a child, which dies with us.
         os._exit(EXIT_INTERRUPTED)
-    except RuntimeError as error:
-        if type(error).__module__.startswith("pipeline."):
-            fail(str(error), EXIT_FAILED)
-        raise
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from foundation.errors import ZhclipError
 from zhclip.exits import EXIT_FAILED, EXIT_INVALID, fail
 
 LOG_WIDTH = 160  # columns where no terminal says how many it has
@@ -57,15 +58,14 @@ def check_command(
 def _check(run: str, path: Path, against: str | None, as_json: bool, threads: int | None, memory: str | None) -> None:
     from pipeline.inspect.check import show
     from pipeline.inspect.check.check import RuleError, check
-    from pipeline.inspect.check.policy import PolicyError, load_policy, place_of
-    from pipeline.run.folder import RunError
+    from pipeline.inspect.check.policy import load_policy, place_of
 
     try:
         verdicts = check(run, load_policy(path), against, threads, memory)
-    except (PolicyError, RunError) as error:
-        fail(str(error), EXIT_INVALID)
     except RuleError as error:
-        fail(f"{place_of(path, error.number)}  {error}", EXIT_INVALID)
+        fail(f"{place_of(path, error.number)}  {error}", error.exit_code)
+    except ZhclipError as error:
+        fail(str(error), error.exit_code)
     if as_json:
         print(json.dumps(show.as_json(run, str(path), against, verdicts), ensure_ascii=False))
     else:

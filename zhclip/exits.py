@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-EXIT_FAILED = 1  # work that could not be done, or a check that did not pass
-EXIT_INVALID = 2  # a recipe, a path or an option that cannot be used
-EXIT_INTERRUPTED = 130
+from foundation.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID
+
+__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_INVALID", "fail", "tell"]
 
 
 def fail(message: str, code: int) -> NoReturn:

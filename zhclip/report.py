@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from foundation.errors import ZhclipError
 from zhclip.exits import EXIT_INVALID, fail
 
 
@@ -34,15 +35,14 @@ def report_command(
     zhclip report runs/first --price download=0.4 --price score=2.1
     """
     from pipeline.inspect.report.write import write_report
-    from pipeline.run.folder import RunError
 
     path = out or run / "report.html"
     console = Console(stderr=True)
     try:
         with console.status("counting, drawing, choosing pictures …"):
             written = write_report(run, path, against, seed, cards, _prices(price or []), memory)
-    except RunError as error:
-        fail(str(error), EXIT_INVALID)
+    except ZhclipError as error:
+        fail(str(error), error.exit_code)
     console.print(f"[green]done[/] {path}  ({written / 2**20:.1f} MiB)", highlight=False, soft_wrap=True)
 
 

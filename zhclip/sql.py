@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from foundation.errors import ZhclipError
 from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail
 
 LOG_WIDTH = 200  # columns where no terminal says how many it has
@@ -53,15 +54,14 @@ def sql_command(
 
 def _connect(run: str, attached: list[str], threads: int | None, memory: str | None):  # type: ignore[no-untyped-def]
     from pipeline.inspect.catalog import attach, connect
-    from pipeline.run.folder import RunError
 
     try:
         connection = connect(run, threads, memory)
         for one in attached:
             name, _, place = one.partition("=")
             attach(connection, name, place)
-    except RunError as error:
-        fail(str(error), EXIT_INVALID)
+    except ZhclipError as error:
+        fail(str(error), error.exit_code)
     return connection
 
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError, model_validator
 
 from filters.duplicates import Duplicates
 from foundation.config import Config, value
+from foundation.errors import InvalidInput
 from pipeline.recipe.download import Download
 from pipeline.recipe.images import Images
 from pipeline.recipe.score import Score
@@ -33,7 +34,7 @@ SELECTING = (
 )  # of a source: decided on scores, after everything costly
 
 
-class RecipeError(ValueError):
+class RecipeError(InvalidInput, ValueError):
     """A recipe that cannot be used; the message names file, place, value and what is allowed."""
 
 

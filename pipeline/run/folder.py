@@ -25,6 +25,7 @@ from typing import Any, Literal
 import yaml
 
 from foundation.config import differences
+from foundation.errors import InvalidInput
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.recipe.model import STAGES
 
@@ -47,7 +48,7 @@ CHEAP_STEPS: tuple[Step, ...] = ("test_images", "compare", "select", "publish") 
 RECORDED_VERSIONS = ("zhclip", "apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
 
 
-class RunError(RuntimeError):
+class RunError(InvalidInput):
     """A run folder that cannot be used as asked; the message says what to do."""
 
 

@@ -10,13 +10,14 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from foundation.errors import WorkFailed
 from pipeline.run.folder import Item, Run, Step
 from pipeline.runners.flink import quiet_workers
 
 MANY_FAILURES = 8  # of one step: whatever is wrong is wrong for all, so the remaining items are left alone
 
 
-class StepFailed(RuntimeError):
+class StepFailed(WorkFailed):
     """Items of a step that could not be done; all others are committed."""
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from foundation.errors import WorkFailed
 from pipeline.inspect.catalog import write_catalog
 from pipeline.run.counts import step_counts
 from pipeline.run.folder import Run, RunError, Step
@@ -18,7 +19,7 @@ from pipeline.stages.registry import STEPS, STEPS_OF_STAGE, StepCode
 Watch = Callable[[StepCode, Run, list[str]], None]
 
 
-class TooMuchFailed(RuntimeError):
+class TooMuchFailed(WorkFailed):
     """More failed than the recipe's limits allow."""
 
 

@@ -27,6 +27,8 @@ from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
 
+from foundation.errors import WorkFailed
+
 BEAM, FLINK, SLF4J = "2.62.0", "1.19", "1.7.30"
 """Versions of the Java side. Beam's is older than the Python SDK's: the newest whose every part Maven served by name
 when this was written (2.70 lacked its job service, and the all-in-one job server jar was not served at all). Beam
@@ -52,7 +54,7 @@ POM = """<project>
 """
 
 
-class FlinkUnavailableError(RuntimeError):
+class FlinkUnavailableError(WorkFailed):
     """Flink cannot be had here; the message says why and what to install."""
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from foundation.errors import InvalidInput
 from pipeline.run.folder import FOLDERS, Step
 from pipeline.serve.segments import LOST_ON_THE_WAY, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
 from pipeline.serve.watched import Watch
@@ -20,7 +21,7 @@ MOST_MEMBERS = 60  # of a cluster that are shown
 STEPS: dict[str, Step] = {"download": "download", "score": "score", "decision": "select"}
 
 
-class NoSuchPair(LookupError):
+class NoSuchPair(InvalidInput, LookupError):
     """The run has no pair of that key."""
 
 

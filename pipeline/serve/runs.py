@@ -9,13 +9,14 @@ from pathlib import Path
 
 import yaml
 
+from foundation.errors import InvalidInput
 from pipeline.run.folder import RunError
 from pipeline.serve.watched import Watch
 
 NAME = re.compile(r"\w[\w.+=@-]{0,99}")
 
 
-class NoSuchRun(LookupError):
+class NoSuchRun(InvalidInput, LookupError):
     """No run of that name is served."""
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
+from foundation.errors import InvalidInput
+
 WHERE = {
     "all": "all pairs",
     "published": "published",
@@ -25,7 +27,7 @@ REASON = re.compile(r"\w{1,100}")
 KEY = re.compile(r"[0-9a-f]{32}")
 
 
-class BadSearch(ValueError):
+class BadSearch(InvalidInput, ValueError):
     """A search that makes no sense; the message says why."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
+from foundation.errors import WorkFailed
 from pipeline.serve.sql_child import Question, Setup, question_line
 
 PACKAGES = str(Path(pipeline.__file__).parents[1])  # where a child finds this package
@@ -27,7 +28,7 @@ MOST_BYTES = 256 << 20  # of an answer on its way here
 READ_AT_ONCE = 1 << 20
 
 
-class ChildDied(RuntimeError):
+class ChildDied(WorkFailed):
     """The process ended, or was killed, before it had answered."""
 
 

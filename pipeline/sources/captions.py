@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.base import Filter
+from foundation.errors import WorkFailed
 from pipeline.sources.config import ImageSetSource, Source, TableSource, VisualGenomeSource
 from pipeline.sources.english import ids_of, texts_of
 from pipeline.sources.translation import Translation, load_translations
@@ -31,7 +32,7 @@ class NotTranslated(Filter):
         return {"not_translated": pc.and_(pc.is_null(pairs["caption"]), pc.is_valid(pairs["english"]))}
 
 
-class WrongTranslation(RuntimeError):
+class WrongTranslation(WorkFailed):
     """The translator's output does not belong to the rows that were read."""
 
 

@@ -8,8 +8,10 @@ from typing import BinaryIO
 import fsspec
 import fsspec.core
 
+from foundation.errors import InvalidInput
 
-class NoSuchFiles(ValueError):
+
+class NoSuchFiles(InvalidInput, ValueError):
     """A path or glob that matches nothing, or cannot be listed."""
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from filters.base import Filter
 from foundation.config import Config, value
+from foundation.errors import InvalidInput
 from pipeline.sources.files import find_files, open_file
 
 Match = Literal["coco_id", "flickr_id"]
@@ -36,7 +37,7 @@ class HeldOut(Config):
     )
 
 
-class HeldOutError(ValueError):
+class HeldOutError(InvalidInput, ValueError):
     """A list of test images that cannot be used; the message names the file, the place, and what was expected."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from foundation.errors import InvalidInput
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.sources.config import ImageSetSource, LaionSource, Source, TableSource
 from pipeline.sources.readers import to_text
@@ -30,7 +31,7 @@ IMAGE_SET_COLUMNS = {
 }  # their readers know the pair's columns
 
 
-class MissingColumns(ValueError):
+class MissingColumns(InvalidInput, ValueError):
     """A file without the columns that make a pair."""
 
 

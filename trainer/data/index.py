@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from foundation.errors import InvalidInput
+
 COLUMNS = ("tar", "offset", "length", "caption", "key", "source")
 """Columns that an index must have; any further ones can be named in a predicate."""
 
 
-class DataError(ValueError):
+class DataError(InvalidInput, ValueError):
     """Published pairs that cannot be used as asked; the message names folder, predicate or source."""
 
 
@@ -129,7 +131,10 @@ def _index_files(folder: str, copies: Path) -> list[str]:
         return [os.path.join(root, name) for name in names]  # noqa: PTH118 - the path as it was given
     copies.mkdir()
     for name in names:
-        filesystem.get_file(f"{root}/{name}", str(copies / name))
+        try:
+            filesystem.get_file(f"{root}/{name}", str(copies / name))
+        except FileNotFoundError as error:
+            raise DataError(f"{folder}/{name}: missing, though its manifest names it") from error
     return [str(copies / name) for name in names]
 
 

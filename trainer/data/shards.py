@@ -13,11 +13,13 @@ from typing import Any
 
 import fsspec
 
+from foundation.errors import WorkFailed
+
 OPEN_FILES = 256
 ATTEMPTS, WAIT = 4, 1.0  # tries to fetch a shard, and seconds before the second one, doubling
 
 
-class ShardError(RuntimeError):
+class ShardError(WorkFailed):
     """A remote shard that cannot be fetched, or is shorter than its index says. Never taken for one broken image."""
 
 

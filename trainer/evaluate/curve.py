@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from foundation.errors import InvalidInput
 from foundation.plots import COLOURS, fonts
 from trainer.evaluate.retrieval import BOTH, Direction
 
@@ -24,7 +25,7 @@ LABELS: dict[Direction, str] = {"text_to_image": "text → image", "image_to_tex
 NAMES: dict[str, str] = {"mean": "mean of R@1, R@5, R@10", "r1": "R@1", "r5": "R@5", "r10": "R@10"}
 
 
-class CurveError(ValueError):
+class CurveError(InvalidInput, ValueError):
     """A log that no curve can be drawn from; the message names the file and what was expected."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.evaluate.sources import Base64Rows, EvaluationSetError, Files, ImageSource, TarMembers, lines, shown
@@ -205,7 +206,10 @@ def read_published(folder: Path, split: str | None) -> Content | None:
 
 
 def _read_index(path: Path) -> list[dict[str, Any]]:
-    missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
+    try:
+        missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
+    except (OSError, pa.ArrowInvalid) as error:
+        raise EvaluationSetError(f"{path}: expected a Parquet index of zhclip; {error}") from error
     if missing:
         raise EvaluationSetError(f"{path}: expected the columns of zhclip's index; {', '.join(missing)} missing")
     return pq.read_table(path, columns=list(COLUMNS)).to_pylist()

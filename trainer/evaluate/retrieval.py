@@ -10,13 +10,15 @@ from typing import Any, Literal
 
 import torch
 
+from foundation.errors import InvalidInput
+
 Direction = Literal["text_to_image", "image_to_text"]
 BOTH: tuple[Direction, ...] = ("text_to_image", "image_to_text")
 KS = (1, 5, 10)  # the paper's Recall@K (section 3.1.1)
 SCORES_AT_ONCE = 2**24  # 64 MiB of float32
 
 
-class FeatureError(ValueError):
+class FeatureError(InvalidInput, ValueError):
     """Features or relevance that no recall can be computed from."""
 
 

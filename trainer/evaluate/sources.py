@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from foundation.errors import InvalidInput
+
 STANDARD_ALPHABET = bytes.maketrans(
     b"-_", b"+/"
 )  # URL-safe base64, as MUGE and Chinese-CLIP write it, to the usual one
 
 
-class EvaluationSetError(ValueError):
+class EvaluationSetError(InvalidInput, ValueError):
     """An evaluation set that cannot be read; the message names file, line and what was expected."""
 
 

@@ -21,10 +21,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig, BertModel
 
+from foundation.errors import InvalidInput
 from trainer.models.config import ModelConfig, TextConfig
 
 PAD = 0  # id of [PAD] in the Chinese BERT vocabulary; attention leaves it out
 FIRST_TEMPERATURE = 0.07  # the temperature that CLIP's training starts from (arXiv 2103.00020, section 2.5)
+
+
+class UnsupportedModel(InvalidInput, ValueError):
+    """Something that this architecture cannot do."""
 
 
 class Tower(NamedTuple):
@@ -88,12 +93,13 @@ class ChineseCLIP(nn.Module):
         """Leave out this share of an image's patches, in train mode only (arXiv 2212.00794). Draws from the CPU's generator.
 
         Raises:
-            ValueError: `share` is not in [0, 1), or the image tower is a ResNet, which has no patches.
+            ValueError: `share` is not in [0, 1).
+            UnsupportedModel: the image tower is a ResNet, which has no patches.
         """
         if not 0 <= share < 1:
             raise ValueError(f"the share of patches to leave out is at least 0 and below 1; found {share}")
         if share and self.config.vision.kind != "vit":
-            raise ValueError(f"patch dropout needs a vit; this image tower is a {self.config.vision.kind}")
+            raise UnsupportedModel(f"patch dropout needs a vit; this image tower is a {self.config.vision.kind}")
         if self.config.vision.kind == "vit":
             dropout = PatchDropout(share) if share else nn.Identity()
             self.visual.patch_dropout = dropout.train(self.visual.training)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import ChineseCLIPConfig, ChineseCLIPImageProcessor, ChineseCLIPModel, ChineseCLIPProcessor
 
+from foundation.errors import InvalidInput
 from trainer.models.clip import ChineseCLIP
 from trainer.models.config import ModelConfig
 from trainer.tokenizer import transformers_tokenizer
@@ -35,16 +36,20 @@ PROJECTIONS = {
 QKV = "qkv"
 
 
+class ExportError(InvalidInput, ValueError):
+    """A model that the layout asked for cannot describe."""
+
+
 def save_cn_clip(model: ChineseCLIP, path: Path) -> None:
     """Write a checkpoint that `cn_clip.clip.load_from_name(path, vision_model_name=…, text_model_name=…,
     input_resolution=…)` loads, provided that one of cn_clip's own configurations describes the model.
 
     Raises:
-        ValueError: the model's ViT has another activation than quick_gelu, the only one that cn_clip computes.
+        ExportError: the model's ViT has another activation than quick_gelu, the only one that cn_clip computes.
     """
     vision = model.config.vision
     if vision.kind == "vit" and vision.activation != "quick_gelu":
-        raise ValueError(f"cn_clip computes quick_gelu only; this model's activation is {vision.activation}")
+        raise ExportError(f"cn_clip computes quick_gelu only; this model's activation is {vision.activation}")
     state = {f"module.{name}": tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     torch.save({"epoch": 0, "step": 0, "name": "zhclip", "state_dict": state}, path)
 
@@ -54,10 +59,10 @@ def save_transformers(model: ChineseCLIP, folder: Path) -> None:
     processor (the whole image squeezed into the square, bicubic, as in the paper's evaluation) and tokenizer.
 
     Raises:
-        ValueError: the image tower is a ResNet, for which transformers has no Chinese-CLIP class.
+        ExportError: the image tower is a ResNet, for which transformers has no Chinese-CLIP class.
     """
     if model.config.vision.kind != "vit":
-        raise ValueError(
+        raise ExportError(
             "transformers' ChineseCLIPModel has no ResNet image tower: export this model with save_cn_clip "
             "(`zhclip export … --to cn_clip`) instead"
         )

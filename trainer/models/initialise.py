@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import BertModel, ChineseCLIPModel
 
+from foundation.errors import InvalidInput
 from trainer.models.clip import ChineseCLIP
 from trainer.models.exchange import from_transformers
 
@@ -26,7 +27,7 @@ NAMES_SHOWN = 8
 log = logging.getLogger(__name__)
 
 
-class WeightsError(ValueError):
+class WeightsError(InvalidInput, ValueError):
     """Weights that cannot be read or do not fit the model; the message names the source and every difference in short."""
 
 

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foundation.errors import ZhclipError
 from pipeline.run.folder import Run, RunError
 from pipeline.stages.score import load_scorer
 from pipeline.stages.score.stage import downloaded, mapped
@@ -173,7 +174,7 @@ def _count_scores(run: Run, shards: list[str]) -> dict[str, np.ndarray]:
 def _scorer(run: Run) -> Scorer:
     try:
         return load_scorer(run.recipe.score)
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (ZhclipError, ModuleNotFoundError) as error:
         raise RunError(f"{run.folder}: the scorer of this run cannot be loaded: {error}") from error
 
 

@@ -11,6 +11,7 @@ import duckdb
 import fsspec
 import yaml
 
+from foundation.errors import InvalidInput
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.check.policy import Policy
 from pipeline.inspect.check.query import QueryError
@@ -35,7 +36,7 @@ class Verdict:
         return self.verdict == "failed" and self.rule.severity == "error"
 
 
-class RuleError(RuntimeError):
+class RuleError(InvalidInput):
     """A rule that cannot be measured; `number` is its place in the policy, from 0."""
 
     def __init__(self, number: int, message: str) -> None:

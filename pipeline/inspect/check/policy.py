@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from foundation.config import Config, value
+from foundation.errors import InvalidInput
 from pipeline.inspect.check.drift import ScoreDrift
 from pipeline.inspect.check.query import Query
 from pipeline.inspect.check.rule import Rule
@@ -55,7 +56,7 @@ AnyRule = Annotated[
 ]
 
 
-class PolicyError(ValueError):
+class PolicyError(InvalidInput, ValueError):
     """A policy that cannot be used; the message names the file, the place, and what to do."""
 
 

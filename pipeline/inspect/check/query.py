@@ -8,10 +8,11 @@ from typing import ClassVar, Literal
 import duckdb
 
 from foundation.config import value
+from foundation.errors import InvalidInput
 from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Rule
 
 
-class QueryError(RuntimeError):
+class QueryError(InvalidInput):
     """A query that does not run, or gives something else than one number."""
 
 

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import fsspec
 import fsspec.core
 
+from foundation.errors import InvalidInput
 from pipeline.sources.translation.text import one_line, to_simplified, unsegmented
 
 ID_NAMES = ("id", "caption_id", "annotation_id", "region_id")
@@ -32,7 +33,7 @@ CAPTION_ID = re.compile(r"(?P<image>[^#]+?)(?:\.jpe?g)?(?P<marks>(?:#\w+)*)", re
 Entry = tuple[str, object, object]  # place in the file, id, text
 
 
-class TranslationFileError(ValueError):
+class TranslationFileError(InvalidInput, ValueError):
     """A file of translations that cannot be used; the message names the file, the place, and what was expected."""
 
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from foundation.errors import WorkFailed
 from foundation.failure import Failure
 from pipeline.recipe.download import Download
 from pipeline.sources.local_images import SCHEME
@@ -37,7 +38,7 @@ _PARAMETERS = {
 }
 
 
-class Img2datasetError(RuntimeError):
+class Img2datasetError(WorkFailed):
     """The installed img2dataset is not the one this module was written against."""
 
 

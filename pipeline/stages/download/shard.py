@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foundation.errors import WorkFailed
 from pipeline.recipe.download import Download
 from pipeline.stages.download.writer import OUTCOME_SCHEMA, write_table
 
@@ -22,7 +23,7 @@ LOG_TAIL = 4000  # characters
 _REPOSITORY = Path(__file__).resolve().parents[3]  # the child must find the packages, wherever the parent was started
 
 
-class ShardFailed(RuntimeError):
+class ShardFailed(WorkFailed):
     """The child process ended badly or too late; the message holds the end of its log."""
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from foundation.errors import InvalidInput
 from pipeline.recipe.images import TestImages
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")  # MUGE and Chinese-CLIP write URL-safe base64
 
 
-class TestImagesError(ValueError):
+class TestImagesError(InvalidInput, ValueError):
     """A test set that cannot be read; the message names the place, what was expected and what was found."""
 
     __test__ = False

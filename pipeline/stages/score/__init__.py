@@ -2,7 +2,7 @@
 
 Importing this package costs nothing: torch, transformers and open_clip are imported when a scorer is loaded.
 
-    from filters.scoring import Score, load_scorer
+    from pipeline.stages.score import Score, load_scorer
 
     scorer = load_scorer(Score())
     table = scorer.score([jpeg_bytes], ["一只白猫坐在窗边"])  # columns score, image_hash, …, error
@@ -34,8 +34,8 @@ def _cached(config: Score) -> Scorer:
 def load_scorer(config: Score) -> Scorer:
     """The scorer of `config`, loaded once per process; safe to call from several threads.
 
-    Raises FileNotFoundError where a model or one of its files is missing, ModuleNotFoundError where the package of an
-    option (`mask_text`, `nsfw`) is, naming the extra that brings it, and ValueError where the two towers do not
+    Raises ModelNotFound where a model or one of its files is missing, ModuleNotFoundError where the package of an
+    option (`mask_text`, `nsfw`) is, naming the extra that brings it, and ModelError where the two towers do not
     fit each other or the configuration; the message says what to do.
     """
     with _loading:  # without it, two threads would load the same gigabytes twice

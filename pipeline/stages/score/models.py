@@ -16,7 +16,16 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
 
-from foundation.weights import IMAGE_WEIGHTS, Source, digest, find_weights, read_state, revision_of
+from foundation.weights import (
+    IMAGE_WEIGHTS,
+    ModelError,
+    ModelNotFound,
+    Source,
+    digest,
+    find_weights,
+    read_state,
+    revision_of,
+)
 from pipeline.stages.score.images import Preprocessor
 
 # Buffers that older transformers stored, and a layer whose output Multilingual-CLIP does not use.
@@ -81,12 +90,12 @@ def load_text_tower(source: Source, device: torch.device, dtype: torch.dtype, ma
     """Build the architecture that config.json names as `modelBase` and fill it with the published weights.
 
     The class in the multilingual-clip package fetches the base model's own weights first, only to overwrite them, and
-    fails on transformers 5. Raises FileNotFoundError or ValueError saying what is missing or does not fit.
+    fails on transformers 5. Raises ModelNotFound or ModelError saying what is missing or does not fit.
     """
     state = read_state(source.weights)
     weight = state.get("LinearTransformation.weight")
     if weight is None:
-        raise ValueError(f"{source.folder} is no Multilingual-CLIP text model: no LinearTransformation.weight in it")
+        raise ModelError(f"{source.folder} is no Multilingual-CLIP text model: no LinearTransformation.weight in it")
     config = _base_config(source.folder)
     with no_init_weights():  # every weight is about to be overwritten; random numbers for XLM-R-Large take 9 s
         transformer = AutoModel.from_config(config, dtype=dtype)
@@ -103,16 +112,16 @@ def _base_config(folder: Path) -> Any:
     """The base architecture: a folder that `modelBase` names, else base/config.json, else a hub id."""
     path = folder / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"no config.json in {folder}: copy the one published with the text model")
+        raise ModelNotFound(f"no config.json in {folder}: copy the one published with the text model")
     base = json.loads(path.read_text(encoding="utf-8")).get("modelBase")
     if not isinstance(base, str):
-        raise ValueError(f"{path} has no 'modelBase': it is not the configuration of a Multilingual-CLIP text model")
+        raise ModelError(f"{path} has no 'modelBase': it is not the configuration of a Multilingual-CLIP text model")
     folders = [folder / base, folder / "base"]  # an absolute `base` stands for itself
     local = next((one for one in folders if (one / "config.json").is_file()), None)
     try:
         return AutoConfig.from_pretrained(local or base)
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(
+        raise ModelNotFound(
             f"{path} names the base model {base!r}, whose config.json could not be had: {error}\n"
             f"Without the hub, put that config.json (no weights are needed) at {folder / 'base' / 'config.json'}"
         ) from error
@@ -122,31 +131,31 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor], folder: Path) -> Non
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # shapes differ
-        raise ValueError(f"the weights in {folder} do not fit the architecture in its modelBase: {error}") from error
+        raise ModelError(f"the weights in {folder} do not fit the architecture in its modelBase: {error}") from error
     for kind, names in (("lack", missing), ("hold unknown", unexpected)):
         wrong = [name for name in names if not name.startswith(HARMLESS)]
         if wrong:
-            raise ValueError(f"the weights in {folder} {kind} {len(wrong)} tensors: {', '.join(wrong[:5])} …")
+            raise ModelError(f"the weights in {folder} {kind} {len(wrong)} tensors: {', '.join(wrong[:5])} …")
 
 
 def _tokenizer(folder: Path, config: Any) -> Any:
     advice = f"copy tokenizer_config.json and one of {', '.join(VOCABULARIES)} from the published text model to it"
     if not any((folder / name).is_file() for name in VOCABULARIES):
-        raise FileNotFoundError(f"no tokenizer in {folder}: {advice}")  # transformers would make up an empty one
+        raise ModelNotFound(f"no tokenizer in {folder}: {advice}")  # transformers would make up an empty one
     try:
         return AutoTokenizer.from_pretrained(folder, config=config)
     except (OSError, ValueError, KeyError) as error:
-        raise FileNotFoundError(f"no usable tokenizer in {folder} ({error}): {advice}") from error
+        raise ModelNotFound(f"no usable tokenizer in {folder} ({error}): {advice}") from error
 
 
 def _check_tokens(tower: TextTower, max_tokens: int) -> None:
     config, folder = tower.transformer.config, tower.source.folder
     if len(tower.tokenizer) > config.vocab_size:
-        raise ValueError(f"the tokenizer in {folder} has {len(tower.tokenizer)} tokens, the model {config.vocab_size}")
+        raise ModelError(f"the tokenizer in {folder} has {len(tower.tokenizer)} tokens, the model {config.vocab_size}")
     # RoBERTa counts positions from after the padding token's number; BERT from 0.
     offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     if max_tokens > config.max_position_embeddings - offset:
-        raise ValueError(
+        raise ModelError(
             f"max_tokens is {max_tokens}; {folder} takes {config.max_position_embeddings - offset} at most"
         )
 
@@ -154,14 +163,14 @@ def _check_tokens(tower: TextTower, max_tokens: int) -> None:
 def load_image_tower(image_model: str, device: torch.device, dtype: torch.dtype) -> ImageTower:
     """The visual tower of a local open_clip folder or of 'NAME:PRETRAINED'; open_clip's text tower is let go.
 
-    Raises FileNotFoundError or ValueError saying what is missing or unknown.
+    Raises ModelNotFound or ModelError saying what is missing or unknown.
     """
     folder = Path(image_model).expanduser()
     source, options = _local_image(folder) if folder.is_dir() else _named_image(image_model)
     try:
         visual = open_clip.create_model(precision="fp32", pretrained_text=False, **options).visual
     except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
-        raise ValueError(f"image_model {image_model!r} could not be loaded by open_clip: {error}") from error
+        raise ModelError(f"image_model {image_model!r} could not be loaded by open_clip: {error}") from error
     preprocessor = Preprocessor(visual.preprocess_cfg)
     visual.eval().requires_grad_(False)
     with torch.inference_mode():
@@ -171,7 +180,7 @@ def load_image_tower(image_model: str, device: torch.device, dtype: torch.dtype)
 
 def _local_image(folder: Path) -> tuple[Source, dict[str, Any]]:
     if not (folder / "open_clip_config.json").is_file():
-        raise FileNotFoundError(f"no open_clip_config.json in {folder}: it must lie beside the weights")
+        raise ModelNotFound(f"no open_clip_config.json in {folder}: it must lie beside the weights")
     weights = find_weights(folder, IMAGE_WEIGHTS)
     return Source(folder.resolve().name, digest(weights), folder, weights), {"model_name": f"local-dir:{folder}"}
 
@@ -179,10 +188,10 @@ def _local_image(folder: Path) -> tuple[Source, dict[str, Any]]:
 def _named_image(image_model: str) -> tuple[Source, dict[str, Any]]:
     name, _, pretrained = image_model.partition(":")
     if not pretrained:
-        raise FileNotFoundError(f"image_model {image_model!r} is neither a folder here nor 'NAME:PRETRAINED'")
+        raise ModelNotFound(f"image_model {image_model!r} is neither a folder here nor 'NAME:PRETRAINED'")
     if name not in open_clip.list_models():
         near = difflib.get_close_matches(name, open_clip.list_models(), n=3)
-        raise ValueError(f"open_clip knows no model {name!r}; near names: {', '.join(near) or 'none'}")
+        raise ModelError(f"open_clip knows no model {name!r}; near names: {', '.join(near) or 'none'}")
     file = Path(pretrained).expanduser()
     if file.is_file():
         source = Source(f"{name}:{file.name}", digest([file]), file.parent, (file,))
@@ -194,11 +203,11 @@ def _tagged_image(name: str, tag: str) -> tuple[Source, dict[str, Any]]:
     card = get_pretrained_cfg(name, tag)
     if not card:
         tags = ", ".join(list_pretrained_tags_by_model(name))
-        raise FileNotFoundError(f"{tag!r} is neither a weights file here nor one of {name}'s tags: {tags}")
+        raise ModelNotFound(f"{tag!r} is neither a weights file here nor one of {name}'s tags: {tags}")
     try:
         file = Path(download_pretrained(card, prefer_hf_hub=(name, tag) not in WRONG_ON_HUB))
     except (OSError, RuntimeError, ValueError) as error:
-        raise FileNotFoundError(
+        raise ModelNotFound(
             f"image model '{name}:{tag}' could not be fetched: {error}\nFetch its weights where the network reaches "
             f"them and set image_model to '{name}:PATH' or to a folder with open_clip_config.json and the weights"
         ) from error

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from foundation.devices import pick_device, pick_dtype
-from foundation.weights import text_source
+from foundation.weights import ModelError, text_source
 from pipeline.recipe.score import Score
 from pipeline.stages.score import embeddings as stored
 from pipeline.stages.score.fingerprint import COLUMNS as FINGERPRINT
@@ -40,9 +40,9 @@ class Scorer:
     """
 
     def __init__(self, config: Score, text: TextTower, image: ImageTower) -> None:
-        """Raises ValueError where the towers' embeddings differ in length."""
+        """Raises ModelError where the towers' embeddings differ in length."""
         if text.dim != image.dim:
-            raise ValueError(
+            raise ModelError(
                 f"text model {text.source.name} gives {text.dim} numbers, image model {image.source.name} {image.dim}: "
                 "they were not made for each other. Set image_model to the tower the text model was distilled from "
                 "(null does so for the published ones)"

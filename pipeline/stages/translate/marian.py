@@ -15,7 +15,7 @@ from transformers import AutoConfig, GenerationConfig, MarianMTModel, MarianToke
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from foundation.devices import pick_device, pick_dtype
-from foundation.weights import HUB_ID, TEXT_WEIGHTS, Source, digest, find_weights
+from foundation.weights import HUB_ID, TEXT_WEIGHTS, ModelError, ModelNotFound, Source, digest, find_weights
 from pipeline.sources.translation.config import Translation
 from pipeline.sources.translation.text import one_line, to_simplified
 
@@ -32,23 +32,23 @@ class Translator:
     """
 
     def __init__(self, config: Translation, source: Source, tokenizer: Any, model: Any) -> None:
-        """Raises ValueError where `config` asks for a language token that the vocabulary lacks, or for too many tokens."""
+        """Raises ModelError where `config` asks for a language token that the vocabulary lacks, or for too many tokens."""
         self.config, self.source, self.tokenizer, self.model = config, source, tokenizer, model
         self.language_token = _language_token(config.language_token, tokenizer, source)
         longest = model.config.max_position_embeddings
         if config.max_tokens > longest:
-            raise ValueError(f"translation.max_tokens is {config.max_tokens}; {source.name} takes {longest} at most")
+            raise ModelError(f"translation.max_tokens is {config.max_tokens}; {source.name} takes {longest} at most")
         self._turn = threading.Lock()
 
     @classmethod
     def load(cls, config: Translation) -> Translator:
-        """Load the model; see `filters.translation.load_translator`, which keeps it, for what is raised."""
+        """Load the model; see `pipeline.stages.translate.load_translator`, which keeps it, for what is raised."""
         source = find_model(config)
         device = pick_device(config.device)
         tokenizer = _load_tokenizer(source.folder)
         model = _load_model(source.folder, pick_dtype(config.dtype, device)).to(device)
         if len(tokenizer) > model.config.vocab_size:
-            raise ValueError(
+            raise ModelError(
                 f"the vocabulary in {source.folder} has {len(tokenizer)} tokens, the model {model.config.vocab_size}"
             )
         return cls(config, source, tokenizer, model)
@@ -128,16 +128,16 @@ def batches_by_length(tokens: Sequence[Sequence[int]], batch_tokens: int) -> Ite
 def find_model(config: Translation) -> Source:
     """The local folder `config.model`, or that hub repository fetched into the hub's cache (at `revision`).
 
-    Raises FileNotFoundError where folder, repository or one of its files is missing, ValueError where a local folder's
+    Raises ModelNotFound where folder, repository or one of its files is missing, ModelError where a local folder's
     weights are not the expected `revision`, or no model is named.
     """
     if config.model is None:
-        raise ValueError("translation.model is null: there is no model to load")
+        raise ModelError("translation.model is null: there is no model to load")
     local = Path(config.model).expanduser()
     folder = local if local.is_dir() else _fetch(config.model, config.revision)
     missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).is_file()]
     if missing:
-        raise FileNotFoundError(
+        raise ModelNotFound(
             f"no {', '.join(missing)} in {folder}: copy all files of the published MarianMT model to it"
         )
     weights = find_weights(folder, TEXT_WEIGHTS)
@@ -145,7 +145,7 @@ def find_model(config: Translation) -> Source:
         return Source(config.model, folder.name, folder, weights)
     found = digest(weights)
     if config.revision and config.revision != found:
-        raise ValueError(
+        raise ModelError(
             f"translation.revision is {config.revision!r}, but the weights in {local} have the digest {found!r}"
         )
     return Source(local.resolve().name, found, local, weights)
@@ -153,7 +153,7 @@ def find_model(config: Translation) -> Source:
 
 def _fetch(hub_id: str, revision: str | None) -> Path:
     if not HUB_ID.fullmatch(hub_id):
-        raise FileNotFoundError(
+        raise ModelNotFound(
             f"translation.model {hub_id!r} is neither a folder here nor a hub id such as 'Helsinki-NLP/opus-mt-en-zh'"
         )
     try:
@@ -162,7 +162,7 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
             if not any((folder / name).is_file() for name in TEXT_WEIGHTS):
                 folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=PATTERNS + patterns))
     except (OSError, ValueError) as error:  # the hub's own errors derive from these two
-        raise FileNotFoundError(
+        raise ModelNotFound(
             f"translation.model {hub_id!r} (revision {revision or 'main'}) is not a folder here and could not be fetched "
             f"from the hub: {error}\nFetch it where the hub can be reached (hf download {hub_id}), or set translation.model "
             f"to a local folder with config.json, {', '.join(TOKENIZER_FILES)} and one of {', '.join(TEXT_WEIGHTS)}"
@@ -176,7 +176,7 @@ def _load_tokenizer(folder: Path) -> Any:
         try:
             return MarianTokenizer.from_pretrained(folder)
         except Exception as error:  # sentencepiece and json have errors of their own
-            raise ValueError(
+            raise ModelError(
                 f"the tokenizer in {folder} cannot be read ({type(error).__name__}: {error}); fetch it again"
             ) from error
 
@@ -184,19 +184,19 @@ def _load_tokenizer(folder: Path) -> Any:
 def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     kind = AutoConfig.from_pretrained(folder).model_type
     if kind != "marian":
-        raise ValueError(f"{folder} holds a model of type {kind!r}; expected a MarianMT model (model_type 'marian')")
+        raise ModelError(f"{folder} holds a model of type {kind!r}; expected a MarianMT model (model_type 'marian')")
     showed = is_progress_bar_enabled()
     disable_progress_bar()  # it would run across the run's own
     try:
         model, report = MarianMTModel.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     except Exception as error:  # safetensors, zip and pickle readers each have errors of their own
-        raise ValueError(f"the weights in {folder} cannot be loaded ({type(error).__name__}: {error})") from error
+        raise ModelError(f"the weights in {folder} cannot be loaded ({type(error).__name__}: {error})") from error
     finally:
         if showed:
             enable_progress_bar()
     wrong = [name for kind in ("missing_keys", "mismatched_keys") for name in report[kind]]
     if wrong:
-        raise ValueError(
+        raise ModelError(
             f"the weights in {folder} lack {len(wrong)} tensors, or hold them in other shapes: {wrong[:5]}"
         )
     return model.eval().requires_grad_(False)
@@ -207,7 +207,7 @@ def _language_token(asked: str | None, tokenizer: Any, source: Source) -> str:
     if asked is None:
         return MANDARIN if MANDARIN in known else ""
     if asked and asked not in known:
-        raise ValueError(
+        raise ModelError(
             f"translation.language_token is {asked!r}; {source.name} knows {', '.join(known) or 'none: it has one target'}"
         )
     return asked

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from image_set_files import coco_name, jpeg, region, write_coco, write_image_data, write_regions
-from tests.pipeline.stages.download.loopback import Answer, Web
 
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.counts import balances
@@ -25,6 +24,7 @@ from pipeline.run.folder import Run, RunError, open_run
 from pipeline.run.funnel import query_ledger
 from pipeline.runners.driver import run_stages
 from tests.paths import REPOSITORY
+from tests.pipeline.stages.download.loopback import Answer, Web
 
 STAGES = ("plan", "download")
 KILLED = """
@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from pipeline.driver import run_stages
 from pipeline.recipe import load_recipe
-from pipeline.runfolder import open_run
+from pipeline.run.folder import open_run
 run_stages(open_run(sys.argv[2], load_recipe(sys.argv[1]))[0], ("plan", "download"), 1, [], lambda *_: None)
 """
 SECRET = jpeg(999)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
-from tests.pipeline.stages.dedup_images.test_image_fingerprint import scene
 
 from pipeline.recipe.images import ImageDuplicates
 from pipeline.stages.dedup_images.clusters import winners
 from pipeline.stages.dedup_images.duplicates import find_copies
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.score.fingerprint import fingerprint
+from tests.pipeline.stages.dedup_images.test_image_fingerprint import scene
 
 WHITE = Image.new("RGB", (64, 64), "white")
 

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
-from tests.pipeline.stages.dedup_images.test_image_duplicates import prints
-from tests.pipeline.stages.dedup_images.test_image_fingerprint import scene
 
 from pipeline.recipe.images import ImageDuplicates
 from pipeline.stages.dedup_images.duplicates import find_copies
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.score.embeddings import Confirmation, cosines, decode, encode
 from pipeline.stages.score.fingerprint import differing_bits
+from tests.pipeline.stages.dedup_images.test_image_duplicates import prints
+from tests.pipeline.stages.dedup_images.test_image_fingerprint import scene
 
 RNG = np.random.default_rng(0)
 

@@ -224,7 +224,7 @@ def hub(text: Path) -> Iterator[str]:
 
 ASK = """
 import sys
-from filters.scoring.weights import text_source
+from foundation.weights import text_source
 for hub_id in sys.argv[1:]:
     try:
         source = text_source(hub_id, None)

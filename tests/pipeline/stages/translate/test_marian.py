@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.pipeline.stages.translate.marian_checkpoint import CHINESE, ENGLISH, write_marian
 from transformers import GenerationConfig, MarianMTModel, MarianTokenizer
 
 from pipeline.sources.translation import Translation, to_simplified
 from pipeline.stages.translate import load_translator
 from pipeline.stages.translate.marian import Translator, batches_by_length
+from tests.pipeline.stages.translate.marian_checkpoint import CHINESE, ENGLISH, write_marian
 
 MAX_TOKENS = 64
 

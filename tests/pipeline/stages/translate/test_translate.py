@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.pipeline.stages.translate.marian_checkpoint import ENGLISH, write_marian
 
 from pipeline.inspect.status import steps_done
 from pipeline.recipe import Recipe
@@ -24,6 +23,7 @@ from pipeline.stages.translate import load_translator
 from pipeline.stages.translate import stage as translate_step
 from pipeline.stages.translate.marian import Translator
 from pipeline.stages.translate.stage import translated
+from tests.pipeline.stages.translate.marian_checkpoint import ENGLISH, write_marian
 
 WORDS = ("white", "cat", "window", "red", "car")
 TEXTS = [" ".join(words) for words in permutations(WORDS, 4)]  # 120 distinct texts of equal length
