@@ -15,15 +15,16 @@ import shutil
 import time
 import uuid
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from foundation import __version__
 from foundation.config import differences
 from foundation.errors import InvalidInput
 from pipeline.recipe import Recipe, dump_recipe
@@ -45,7 +46,7 @@ FOLDERS: dict[Step, str] = {
 STAGE_OF_PARTS: dict[Step, str] = {"read": "plan", "judge": "plan", "compare": "select"}
 RECIPE_STAGE: dict[Step, str] = {step: STAGE_OF_PARTS.get(step, step) for step in FOLDERS}
 CHEAP_STEPS: tuple[Step, ...] = ("test_images", "compare", "select", "publish")  # done again when the recipe changes
-RECORDED_VERSIONS = ("zhclip", "apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
+RECORDED_VERSIONS = ("apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
 
 
 class RunError(InvalidInput):
@@ -269,8 +270,12 @@ def read_run(folder: str | Path) -> Run:
 
 @lru_cache(maxsize=1)
 def recorded_versions() -> dict[str, str]:
-    """Versions of the packages that decide what a shard holds."""
-    return {name: version(name) for name in RECORDED_VERSIONS}
+    """Versions of those packages that decide what a shard holds and are installed: a download worker has no torch."""
+    versions = {"zhclip": __version__}
+    for name in RECORDED_VERSIONS:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def write_atomically(path: Path, text: str) -> None:
