@@ -27,7 +27,7 @@ from pipeline.run.folder import Run, read_run
 from pipeline.run.funnel import query_ledger
 from trainer.checkpoint import checkpoints
 
-RECIPE, UNCURATED = Path("recipes/demo.yaml"), Path("recipes/demo_uncurated.yaml")
+RECIPE, UNCURATED = Path("demo/recipes/demo.yaml"), Path("demo/recipes/demo_uncurated.yaml")
 WORLD = Path("runs/demo-world")
 
 

@@ -2,7 +2,7 @@
 
     python -m demo.merge
 
-It builds a small world (demo.merge_world), curates it by recipes/demo_merge.yaml, verifies the run, and shows what was caught.
+It builds a small world (demo.merge_world), curates it by demo/recipes/demo_merge.yaml, verifies the run, and shows what was caught.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from foundation.errors import ZhclipError
 from pipeline.run.folder import Run, read_run
 from pipeline.run.funnel import query_ledger
 
-RECIPE, WORLD = Path("recipes/demo_merge.yaml"), Path("runs/demo-world/merge")
+RECIPE, WORLD = Path("demo/recipes/demo_merge.yaml"), Path("runs/demo-world/merge")
 SHOWN = 24  # cards of either section of the contact sheet
 
 

@@ -28,14 +28,16 @@ class Site:
 
     world: World
 
-    def command(self, run: Path, *options: str, verb: str = "curate", recipe: str = "recipes/demo.yaml") -> list[str]:
+    def command(
+        self, run: Path, *options: str, verb: str = "curate", recipe: str = "demo/recipes/demo.yaml"
+    ) -> list[str]:
         """`zhclip curate` on a recipe of the demo's, with this world's files and small shards."""
         allow = f'["{self.world.allow_host}"]'
         values = {
             "sources.laion.files": f'["{self.world.laion}"]',
             **(
                 {"sources.laion.removal_lists": f'["{self.world.removal_list}"]'}
-                if recipe == "recipes/demo.yaml"
+                if recipe == "demo/recipes/demo.yaml"
                 else {}
             ),
             "sources.wukong.files": f'["{self.world.wukong}"]',
@@ -65,7 +67,7 @@ class Site:
         ]
 
     def curate(
-        self, run: Path, *options: str, verb: str = "curate", recipe: str = "recipes/demo.yaml"
+        self, run: Path, *options: str, verb: str = "curate", recipe: str = "demo/recipes/demo.yaml"
     ) -> subprocess.CompletedProcess[str]:
         """Runs it to its end."""
         command = self.command(run, *options, verb=verb, recipe=recipe)

@@ -19,6 +19,7 @@ from pydantic import ValidationError, model_validator
 from filters.duplicates import Duplicates
 from foundation.config import Config, value
 from foundation.errors import InvalidInput
+from pipeline.recipe.builtin import no_such_recipe, recipe_path
 from pipeline.recipe.download import Download
 from pipeline.recipe.images import Images
 from pipeline.recipe.score import Score
@@ -133,17 +134,17 @@ class Recipe(Config):
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, with `key.path=value` overrides (values in YAML) laid over it.
+    """The recipe in a YAML file, or `builtin:NAME`, with `key.path=value` overrides (values in YAML) laid over it.
 
     Raises:
         RecipeError: the file is missing, is not YAML, or holds a value that is not allowed.
     """
-    path = Path(path)
+    given, path = path, recipe_path(path)
     try:
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
     except FileNotFoundError:
-        raise RecipeError(f"{path}: there is no such recipe; the ones that ship are in recipes/") from None
+        raise RecipeError(no_such_recipe(given)) from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):

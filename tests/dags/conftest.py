@@ -113,7 +113,7 @@ class Place:
         """The demo's recipe under a name that no shell may see."""
         path = self.folder / "a recipe; touch injected; $(touch injected) `touch injected` {{ 7 * 7 }}.yaml"
         if not path.exists():
-            shutil.copy(REPOSITORY / "recipes" / "demo.yaml", path)
+            shutil.copy(REPOSITORY / "demo" / "recipes" / "demo.yaml", path)
         return str(path)
 
     def overrides(self, **more: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from tests.dags.conftest import DAGS
 
 GOOD: list[dict[str, Any]] = [
-    {"recipe": "recipes/demo.yaml", "run": "runs/a b; rm -rf"},
+    {"recipe": "demo/recipes/demo.yaml", "run": "runs/a b; rm -rf"},
     {"recipe": "r.yaml", "run": "r", "workers": 4, "overrides": ["sources.laion.min_score=0.3"], "train": True},
     {"recipe": "r.yaml", "run": "r", "beam_options": ["--runner=FlinkRunner"], "against": "runs/old"},
 ]

@@ -96,10 +96,10 @@ def test_a_refresh_is_compared_with_the_one_before_it(tmp_path: Path) -> None:
 
 
 def test_claimed_recipe_holds_the_whole_of_the_others_values(tmp_path: Path) -> None:
-    shown = yaml.safe_load(Path("recipes/demo.yaml").read_text(encoding="utf-8"))
+    shown = yaml.safe_load(Path("demo/recipes/demo.yaml").read_text(encoding="utf-8"))
     path = claim(tmp_path, "2026-01-01", shown, {"wukong": ["w.csv"], "laion": ["l.parquet"]})
     assert path
-    full, narrow = load_recipe("recipes/demo.yaml"), load_recipe(path)
+    full, narrow = load_recipe("demo/recipes/demo.yaml"), load_recipe(path)
     for stage in ("download", "score", "select", "publish"):
         assert full.stage_inputs(stage) == narrow.stage_inputs(stage)
 

@@ -23,7 +23,7 @@ SHORT = ("--set", "stages.0.steps=3", "--set", "stages.0.batch_size=32", "--set"
 @pytest.fixture(scope="module")
 def uncurated(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("uncurated") / "run"
-    done = site.curate(folder, recipe="recipes/demo_uncurated.yaml")
+    done = site.curate(folder, recipe="demo/recipes/demo_uncurated.yaml")
     assert done.returncode == 0, done.stderr
     return read_run(folder)
 

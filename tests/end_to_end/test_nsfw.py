@@ -33,4 +33,4 @@ def test_pairs_above_the_limit_are_in_the_ledger(site: Site, tmp_path: Path) -> 
 
 def test_a_limit_without_scores_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"max_nsfw needs score\.nsfw"):
-        load_recipe(REPOSITORY / "recipes" / "demo.yaml", ["sources.laion.max_nsfw=0.5"])
+        load_recipe(REPOSITORY / "demo" / "recipes" / "demo.yaml", ["sources.laion.max_nsfw=0.5"])

@@ -6,10 +6,11 @@ import pytest
 
 from foundation.config import differences
 from pipeline.recipe import Recipe, RecipeError, dump_recipe, load_recipe
+from pipeline.recipe.builtin import builtin_names
 from pipeline.recipe.text import annotated
 from tests.paths import REPOSITORY
 
-RECIPES = REPOSITORY / "recipes"
+RECIPES = [*(REPOSITORY / "demo/recipes").glob("*.yaml"), *(f"builtin:{name}" for name in builtin_names())]
 
 
 def write(folder: Path, text: str) -> Path:
@@ -18,15 +19,15 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_recipes_that_ship_are_valid_and_survive_a_round_trip(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", sorted(map(str, RECIPES)))
+def test_recipes_that_ship_are_valid_and_survive_a_round_trip(path: str, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
     assert load_recipe(write(tmp_path, annotated(recipe))) == recipe
 
 
 def test_the_design_card_and_the_paper() -> None:
-    card, paper = load_recipe(RECIPES / "chinese_clip.yaml"), load_recipe(RECIPES / "paper.yaml")
+    card, paper = load_recipe("builtin:chinese_clip"), load_recipe("builtin:paper")
     assert [source.min_score for source in card.sources.values()] == [0.26, 0.26]
     assert [source.min_score for source in paper.sources.values()] == [0.26, None]
     for source in (*card.sources.values(), *paper.sources.values()):
@@ -35,11 +36,23 @@ def test_the_design_card_and_the_paper() -> None:
         assert source.rules.blacklist is not None
 
 
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("recipes/chinese_clip.yaml", "did you mean builtin:chinese_clip?"),  # where it lay once
+        ("chinese_clip", "did you mean builtin:chinese_clip?"),
+        ("builtin:nothing", "builtin:NAME names one that comes with zhclip: chinese_clip, danqing, paper"),
+    ],
+)
+def test_recipe_that_does_not_exist_is_answered_with_those_that_do(name: str, hint: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(name)
+    assert str(raised.value) == f"{name}: there is no such recipe; {hint}"
+
+
 def test_every_value_is_described() -> None:
     undescribed = [
-        line
-        for line in annotated(load_recipe(RECIPES / "chinese_clip.yaml")).splitlines()
-        if "#" not in line and ": " in line
+        line for line in annotated(load_recipe("builtin:chinese_clip")).splitlines() if "#" not in line and ": " in line
     ]
     assert [line.strip() for line in undescribed if not line.strip().startswith("kind:")] == []
 
@@ -182,10 +195,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_overrides_lie_over_the_file() -> None:
-    recipe = load_recipe(RECIPES / "chinese_clip.yaml", ["sources.laion.min_score=0.3", "download.image_size=336"])
+    recipe = load_recipe("builtin:chinese_clip", ["sources.laion.min_score=0.3", "download.image_size=336"])
     assert (recipe.sources["laion"].min_score, recipe.download.image_size) == (0.3, 336)
     with pytest.raises(RecipeError, match=r"key\.path=value"):
-        load_recipe(RECIPES / "chinese_clip.yaml", ["nonsense"])
+        load_recipe("builtin:chinese_clip", ["nonsense"])
 
 
 @pytest.mark.parametrize(
@@ -200,7 +213,7 @@ def test_overrides_lie_over_the_file() -> None:
     ],
 )
 def test_a_change_reaches_only_the_stages_it_touches(override: str, first: str | None) -> None:
-    old, new = load_recipe(RECIPES / "chinese_clip.yaml"), load_recipe(RECIPES / "chinese_clip.yaml", [override])
+    old, new = load_recipe("builtin:chinese_clip"), load_recipe("builtin:chinese_clip", [override])
     changed = [
         stage for stage in ("plan", "download", "score", "select", "publish") if old.digest(stage) != new.digest(stage)
     ]
@@ -209,6 +222,6 @@ def test_a_change_reaches_only_the_stages_it_touches(override: str, first: str |
 
 
 def test_a_recipe_cannot_be_changed_in_place() -> None:
-    recipe: Recipe = load_recipe(RECIPES / "paper.yaml")
+    recipe: Recipe = load_recipe("builtin:paper")
     with pytest.raises(ValueError, match="frozen"):
         recipe.name = "other"  # type: ignore[misc]
