@@ -23,7 +23,7 @@ from pipeline.recipe.builtin import no_such_recipe, recipe_path
 from pipeline.recipe.download import Download
 from pipeline.recipe.images import Images
 from pipeline.recipe.score import Score
-from pipeline.sources.config import SOURCE_KINDS, Source
+from pipeline.sources.registry import SOURCE_KINDS, AnySource
 
 SPEED_ONLY = {"download": {"threads", "shard_deadline"}, "score": {"device"}}  # may change in the middle of a run
 STAGES = ("translate", "plan", "download", "score", "select", "publish")  # the first only where a source has a model
@@ -69,7 +69,7 @@ class Recipe(Config):
     """A whole curation. `zhclip recipe show FILE` prints it with every default written out."""
 
     name: str = value("zhclip", "short name, used in the data card", pattern=r"^[\w.-]+$")
-    sources: dict[str, Source] = value(
+    sources: dict[str, AnySource] = value(
         ..., "name → source; earlier sources win over later ones in duplicates", min_length=1
     )
     duplicates: Duplicates = value(Duplicates(), "what counts as one pair, across all sources")

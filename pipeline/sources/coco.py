@@ -1,53 +1,81 @@
-"""MSCOCO's captions JSON, one row an annotation, and COCO-CN's text files, one row a line.
+"""MSCOCO's captions JSON, one row an annotation; or COCO-CN's captions of the same images (see `coco_cn`).
 
     captions_train2014.json    {"images": [{"id", "file_name", "coco_url", "flickr_url", "width", "height"}],
                                 "annotations": [{"id", "image_id", "caption"}]}
-    imageid.human-written-caption.txt    COCO_val2014_000000391895#0<TAB>文本
 
-A row's number is the annotation's position in `annotations`, or the line's, from 0.
+A row's number is the annotation's position in `annotations`, from 0.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
+from pydantic import model_validator
 
-from pipeline.sources.config import CocoSource
+from foundation.config import value
+from pipeline.sources.coco_cn import read_coco_cn
+from pipeline.sources.columns import as_singleton_lists
 from pipeline.sources.files import open_file
-from pipeline.sources.images import (
-    IMAGES_SCHEMA,
-    Addresses,
-    flickr_id,
-    id_of,
-    images_table,
-    number_of,
-    of_images,
-    one_each,
-    text_of,
-)
+from pipeline.sources.image_set import ImageSetSource
+from pipeline.sources.images import Addresses, flickr_id, id_of, images_table, lookup_images, number_of, text_of
 from pipeline.sources.json_items import JsonItems
-from pipeline.sources.readers import Block, Unreadable
-from pipeline.sources.splits import Split
+from pipeline.sources.json_splits import json_splits
+from pipeline.sources.splits import Block, Split, Unreadable
 
-BATCH = 32_768  # annotations, or lines, of one table
-LINE = re.compile(r"(?P<name>COCO_[a-z]+\d{4}_\d{12})(?:\.jpg)?(?:#\w+)*\s+(?P<caption>.*\S)\s*")
+BATCH = 32_768  # annotations of one table
 
 
-def read_coco(split: Split, source: CocoSource) -> Iterator[Block | Unreadable]:
+class CocoSource(ImageSetSource):
+    """MSCOCO captions (captions_train2014.json and its like), or COCO-CN's Chinese captions of the same images."""
+
+    kind: Literal["coco"]
+    captions: Literal["json", "coco_cn"] = value(
+        "json", "json: COCO's own, one pair an annotation; coco_cn: imageid.human-written-caption.txt, one pair a line"
+    )
+    base_url: str = value(
+        "http://images.cocodataset.org", "where images lie whose url the file does not state: BASE/train2014/NAME.jpg"
+    )
+
+    @model_validator(mode="after")
+    def _chinese_as_it_is(self) -> Self:
+        if self.captions == "coco_cn" and self.translation:
+            raise ValueError("`captions: coco_cn` is Chinese already: it takes no `translation`")
+        return self
+
+    def file_format(self, file: str) -> str:  # noqa: ARG002
+        """coco or coco_cn."""
+        return "coco" if self.captions == "json" else "coco_cn"
+
+    def split_file(self, name: str, file: str, rows_per_split: int) -> Iterator[Split]:
+        """Pieces of `annotations`; a file of COCO-CN is one split."""
+        if self.captions == "coco_cn":
+            return super().split_file(name, file, rows_per_split)
+        arrays = ("images", "annotations")
+        return json_splits(name, file, self.file_format(file), rows_per_split, arrays, lambda _: (1, 1))
+
+    def read_split(self, split: Split) -> Iterator[Block | Unreadable]:
+        """Tables with IMAGES_SCHEMA and `texts`, or with `caption` where that is Chinese."""
+        addresses = Addresses(split.source, bool(self.images), self.base_url)
+        if self.captions == "coco_cn":
+            return read_coco_cn(split.file, addresses)
+        return _read_annotations(split, addresses, named=bool(self.translation and self.translation.files))
+
+
+def _read_annotations(split: Split, addresses: Addresses, *, named: bool) -> Iterator[Block | Unreadable]:
     """Tables with IMAGES_SCHEMA, `texts` (list of strings: the caption), and what it is called: `text_ids`, `text_names`.
 
     A text is known by the annotation's id, and as COCO-CN has it by the image's name and a number: the annotation's place
-    among those of its image, in file order.
+    among those of its image, in file order. The numbers are right only where they are asked for, by `named`: they cost
+    reading all that is before the split.
     """
-    images = _images(split.file, _addresses(split, source))
-    numbers = _annotations_before(split) if source.translation and source.translation.files else Counter()
+    images = _images(split.file, addresses)
+    numbers = _annotations_before(split) if named else Counter()
     with open_file(split.file) as handle:
         items = itertools.islice(JsonItems(handle, split.start).rest(), split.rows)
         first = split.first_row
@@ -61,16 +89,19 @@ def read_coco(split: Split, source: CocoSource) -> Iterator[Block | Unreadable]:
 
 def _table(annotations: list[dict[str, Any]], images: pa.Table, numbers: Counter[str | None]) -> pa.Table:
     image_ids = [id_of(item.get("image_id")) for item in annotations]
-    table = of_images(images, image_ids)
-    marks = []
+    table = lookup_images(images, image_ids)
+    text_names = []
     for image, name in zip(image_ids, table["name"].to_pylist(), strict=True):
-        marks.append(name and f"{name}#{numbers[image]}")
+        text_names.append(name and f"{name}#{numbers[image]}")
         numbers[image] += 1
-    return (
-        table.append_column("texts", one_each([text_of(item.get("caption")) for item in annotations]))
-        .append_column("text_ids", one_each([id_of(item.get("id")) for item in annotations]))
-        .append_column("text_names", one_each(marks))
-    )
+    columns = {
+        "texts": [text_of(item.get("caption")) for item in annotations],
+        "text_ids": [id_of(item.get("id")) for item in annotations],
+        "text_names": text_names,
+    }
+    for column, values in columns.items():
+        table = table.append_column(column, as_singleton_lists(pa.array(values, pa.string())))
+    return table
 
 
 def _annotations_before(split: Split) -> Counter[str | None]:
@@ -78,10 +109,6 @@ def _annotations_before(split: Split) -> Counter[str | None]:
     with open_file(split.file) as handle:
         items = itertools.islice(JsonItems(handle).array("annotations"), split.first_row)
         return Counter(id_of(item.get("image_id")) for item in items if isinstance(item, dict))
-
-
-def _addresses(split: Split, source: CocoSource) -> Addresses:
-    return Addresses(split.source, bool(source.images), source.base_url)
 
 
 @lru_cache(maxsize=2)
@@ -101,28 +128,3 @@ def _images(file: str, addresses: Addresses) -> pa.Table:
             }
             for image in images
         )
-
-
-def read_coco_cn(split: Split, source: CocoSource) -> Iterator[Block | Unreadable]:
-    """Tables with IMAGES_SCHEMA and `caption`; a line of another form is malformed, an empty one no row."""
-    addresses = _addresses(split, source)
-    with open_file(split.file) as handle:
-        first = 0
-        while lines := list(itertools.islice(handle, BATCH)):
-            texts = [line.decode("utf-8-sig" if first + i == 0 else "utf-8", "replace") for i, line in enumerate(lines)]
-            found = [(first + i, LINE.fullmatch(text)) for i, text in enumerate(texts) if text.strip()]
-            good = [(row, match) for row, match in found if match]
-            images = [_image_of(match["name"], addresses) for _, match in good]
-            table = pa.Table.from_pylist(images, IMAGES_SCHEMA)
-            captions = pa.array([match["caption"] for _, match in good], pa.string())
-            yield Block(table.append_column("caption", captions), np.array([row for row, _ in good], dtype=np.int64))
-            for row in (row for row, match in found if not match):
-                detail = f"expected COCO_val2014_000000391895#0 and a caption; found {texts[row - first]!r:.80}"
-                yield Unreadable(row, 1, "malformed_row", detail)
-            first += len(lines)
-
-
-def _image_of(name: str, addresses: Addresses) -> dict[str, Any]:
-    number = int(name.rpartition("_")[2])
-    url = addresses.of({"file_name": f"{name}.jpg"})
-    return {"image_id": str(number), "name": name, "url": url, "coco_id": number}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
 import fsspec.core
+from fsspec.implementations.local import LocalFileSystem
 
 from foundation.errors import InvalidInput
+
+MAGIC = frozenset("*?[")
 
 
 class NoSuchFiles(InvalidInput, ValueError):
@@ -18,25 +22,31 @@ class NoSuchFiles(InvalidInput, ValueError):
 def find_files(patterns: Sequence[str]) -> list[str]:
     """The files that paths and globs name, each once, sorted within a glob; remote ones keep their protocol.
 
+    A file that exists under just that name is meant, whatever characters are in it; the same goes for the leading folders
+    of a glob.
+
     Raises:
         NoSuchFiles: a pattern matches no file, or its file system does not answer.
     """
-    found: dict[str, None] = {}
+    files: dict[str, None] = {}
     for pattern in patterns:
         names = _names(pattern)
         if not names:
             raise NoSuchFiles(f"{pattern} matches no file")
-        found.update(dict.fromkeys(names))
-    return list(found)
+        files.update(dict.fromkeys(names))
+    return list(files)
 
 
-def _names(pattern: str) -> list[str]:
-    try:
-        filesystem, path = fsspec.core.url_to_fs(pattern)
-        names = sorted(filesystem.glob(path)) if set("*?[") & set(path) else [path] * filesystem.isfile(path)
-    except Exception as error:  # each kind of remote has errors of its own
-        raise NoSuchFiles(f"{pattern} cannot be listed: {type(error).__name__}: {error}") from error
-    return [_as_given(filesystem, name, pattern, path) for name in names]
+def open_file(path: str) -> BinaryIO:
+    """Opens a file for reading, unpacking .gz, .bz2, .xz and .zst by name."""
+    filesystem, name = _located(path)
+    return filesystem.open(name, "rb", compression="infer")
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file as stored."""
+    filesystem, name = _located(path)
+    return int(filesystem.size(name) or 0)
 
 
 def is_damage(error: Exception, path: str) -> bool:
@@ -44,26 +54,46 @@ def is_damage(error: Exception, path: str) -> bool:
 
     A remote that does not answer is no damage. Arrow reports damage as ValueError, or as OSError without a number.
     """
-    filesystem, _ = fsspec.core.url_to_fs(path)
-    local = "local" in filesystem.protocol or "file" in filesystem.protocol
-    return isinstance(error, ValueError | KeyError) or local or (type(error) is OSError and error.errno is None)
+    filesystem, _ = _located(path)
+    says_so = isinstance(error, ValueError | KeyError) or (type(error) is OSError and error.errno is None)
+    return says_so or isinstance(filesystem, LocalFileSystem)
 
 
-def open_file(path: str) -> BinaryIO:
-    """Opens a file for reading, unpacking .gz, .bz2, .xz and .zst by name."""
-    return fsspec.open(path, "rb", compression="infer").open()
+def _located(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """File system and name of a path; one that exists on this machine is never read as a url (`a::b.csv`, `~a.csv`)."""
+    if "://" not in path and Path(path).exists():
+        return LocalFileSystem(), str(Path(path).absolute())
+    return fsspec.core.url_to_fs(path)
 
 
-def size_of(path: str) -> int:
-    """Bytes of a file as stored."""
-    filesystem, name = fsspec.core.url_to_fs(path)
-    return int(filesystem.size(name) or 0)
+def _names(pattern: str) -> list[str]:
+    try:
+        filesystem, path = _located(pattern)
+        if not MAGIC & set(path) or filesystem.isfile(path):
+            names = [path] * filesystem.isfile(path)
+        else:
+            names = sorted(filesystem.glob(_folders_taken_literally(filesystem, path)))
+    except Exception as error:  # each kind of remote has errors of its own
+        raise NoSuchFiles(f"{pattern} cannot be listed: {type(error).__name__}: {error}") from error
+    return [_as_given(filesystem, name, pattern, path) for name in names]
+
+
+def _folders_taken_literally(filesystem: fsspec.AbstractFileSystem, path: str) -> str:
+    """A glob whose leading folders, as far as they exist under just that name, match only themselves."""
+    parts = path.split("/")
+    escaped = list(parts)
+    for i, part in enumerate(parts[:-1]):
+        if MAGIC & set(part):
+            if not filesystem.isdir("/".join(parts[: i + 1])):
+                break
+            escaped[i] = "".join(f"[{character}]" if character in MAGIC else character for character in part)
+    return "/".join(escaped)
 
 
 def _as_given(filesystem: fsspec.AbstractFileSystem, name: str, pattern: str, path: str) -> str:
-    if "local" not in filesystem.protocol and "file" not in filesystem.protocol:
+    if not isinstance(filesystem, LocalFileSystem):
         return str(filesystem.unstrip_protocol(name))
     if pattern.startswith("/") or "://" in pattern:
         return name
-    root = path[: len(path) - len(pattern)]  # url_to_fs made a relative path absolute
+    root = path[: len(path) - len(pattern)]  # a relative path became absolute
     return name.removeprefix(root) if path.endswith(pattern) else name

@@ -1,4 +1,4 @@
-"""Where the image of a row lies: its url as published, or its place in the source's own folders and zip files."""
+"""Images as data sets describe them: where each lies, by its url as published or in the source's own folders, and its ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -52,19 +51,19 @@ class Addresses:
         given, name = text_of(image.get("coco_url")) or text_of(image.get("url")), text_of(image.get("file_name"))
         if not self.local:
             return given or self._published(name)
-        place = _last_parts(given) if given else _in_archive(name)
-        return local_url(self.source, place) if place else None
+        path = _last_parts(given) if given else _path_in_archive(name)
+        return local_url(self.source, path) if path else None
 
     def _published(self, name: str | None) -> str | None:
         """BASE/train2014/COCO_train2014_000000000009.jpg; None for another kind of name."""
-        found = COCO_NAME.match(name or "")
-        return f"{self.base_url.rstrip('/')}/{found['folder']}/{name}" if found and self.base_url else None
+        match = COCO_NAME.match(name or "")
+        return f"{self.base_url.rstrip('/')}/{match['folder']}/{name}" if match and self.base_url else None
 
 
-def _in_archive(name: str | None) -> str | None:
+def _path_in_archive(name: str | None) -> str | None:
     """The path inside COCO's archives; of another kind of name, the name itself."""
-    found = COCO_NAME.match(name or "")
-    return f"{found['folder']}/{name}" if found else name
+    match = COCO_NAME.match(name or "")
+    return f"{match['folder']}/{name}" if match else name
 
 
 def _last_parts(url: str) -> str | None:
@@ -76,54 +75,37 @@ def _last_parts(url: str) -> str | None:
     return "/".join(part for part in unquote(path).split("/")[-2:] if part) or None
 
 
-def published_url(file_name: str | None, base: str) -> str | None:
-    """BASE/train2014/COCO_train2014_000000000009.jpg, as images.cocodataset.org has it; None for another kind of name."""
-    found = COCO_NAME.match(file_name or "")
-    return f"{base.rstrip('/')}/{found['folder']}/{file_name}" if found and base else None
-
-
-def published_path(file_name: str | None) -> str | None:
-    """The path inside COCO's archives; of another kind of name, the name itself."""
-    found = COCO_NAME.fullmatch((file_name or "").removesuffix(".jpg"))
-    return f"{found['folder']}/{file_name}" if found else file_name
-
-
 def flickr_id(url: object) -> int | None:
     """The number of a photo, from its address on Flickr's servers."""
-    found = FLICKR_PHOTO.search(url) if isinstance(url, str) else None
-    return int(found[1]) if found else None
+    match = FLICKR_PHOTO.search(url) if isinstance(url, str) else None
+    return int(match[1]) if match else None
 
 
 def images_table(images: Iterable[Image]) -> pa.Table:
     """IMAGES_SCHEMA of images; of two with one id, the first counts."""
-    found: dict[str, Image] = {}
+    by_id: dict[str, Image] = {}
     for image in images:
-        found.setdefault(image["image_id"], image)
-    return pa.Table.from_pylist(list(found.values()), IMAGES_SCHEMA)
+        by_id.setdefault(image["image_id"], image)
+    return pa.Table.from_pylist(list(by_id.values()), IMAGES_SCHEMA)
 
 
-def of_images(images: pa.Table, image_ids: Sequence[str | None]) -> pa.Table:
+def lookup_images(images: pa.Table, image_ids: Sequence[str | None]) -> pa.Table:
     """A row of `images` for each id, in order; the id alone where the data set does not know it."""
     ids = pa.array(image_ids, pa.string())
-    found = images.take(pc.index_in(ids, images["image_id"], skip_nulls=True))
-    return found.set_column(0, IMAGES_SCHEMA.field(0), ids)
+    rows = images.take(pc.index_in(ids, images["image_id"], skip_nulls=True))
+    return rows.set_column(0, IMAGES_SCHEMA.field(0), ids)
 
 
-def one_each(texts: Sequence[str | None]) -> pa.ListArray:
-    """Lists of one text each, which may be null."""
-    return pa.ListArray.from_arrays(pa.array(np.arange(len(texts) + 1), pa.int32()), pa.array(texts, pa.string()))
-
-
-def text_of(found: object) -> str | None:
+def text_of(raw: object) -> str | None:
     """A text without white space around it; None for anything else, and for an empty one."""
-    return (found.strip() or None) if isinstance(found, str) else None
+    return (raw.strip() or None) if isinstance(raw, str) else None
 
 
-def id_of(found: object) -> str | None:
+def id_of(raw: object) -> str | None:
     """An id as text: data sets write them as numbers or as strings."""
-    return str(found) if isinstance(found, int | str) and not isinstance(found, bool) else None
+    return str(raw) if isinstance(raw, int | str) and not isinstance(raw, bool) else None
 
 
-def number_of(found: object) -> int | None:
+def number_of(raw: object) -> int | None:
     """A whole number, also from 12.0; None for anything else."""
-    return int(found) if isinstance(found, int | float) and abs(found) < 2**53 else None
+    return int(raw) if isinstance(raw, int | float) and abs(raw) < 2**53 else None

@@ -53,13 +53,13 @@ class JsonItems:
 
     def array(self, name: str) -> Iterator[Any]:
         """The items of one array (see `arrays`); ValueError where the file has none of that name."""
-        seen = []
-        for found, items in self.arrays():
-            if found == name:
+        names = []
+        for array_name, items in self.arrays():
+            if array_name == name:
                 yield from items
                 return
-            seen.append(found)
-        raise ValueError(f"no array `{name}`; arrays in the file: {', '.join(map(repr, seen)) or 'none'}")
+            names.append(array_name)
+        raise ValueError(f"no array `{name}`; arrays in the file: {', '.join(map(repr, names)) or 'none'}")
 
     def rest(self) -> Iterator[Any]:
         """The items from where the reader stands (an `offset` noted between two items) to the end of that array."""
@@ -115,15 +115,15 @@ class JsonItems:
         self._at_end()
         while True:
             try:
-                found, end = _DECODER.raw_decode(self._text, self._at)
+                content, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if len(self._text) - self._at > LARGEST_ITEM or not self._more():
                     raise self._error(error.msg) from error
                 continue
-            cut = isinstance(found, int | float) and len(self._text) - end < LONGEST_NUMBER
-            if not cut or not self._more():
+            may_go_on = isinstance(content, int | float) and len(self._text) - end < LONGEST_NUMBER
+            if not may_go_on or not self._more():
                 self._at = end
-                return found
+                return content
 
     def _more(self) -> bool:
         """Reads another piece behind what is not used yet; False at the end of the file."""
@@ -134,7 +134,7 @@ class JsonItems:
         return bool(piece)
 
     def _error(self, message: str) -> ValueError:
-        found = self._text[self._at : self._at + 40]
+        text = self._text[self._at : self._at + 40]
         return ValueError(
-            f"byte {self.offset:,}: {message}; found {found!r}" if found else f"ends at byte {self.offset:,}"
+            f"byte {self.offset:,}: {message}; found {text!r}" if text else f"ends at byte {self.offset:,}"
         )

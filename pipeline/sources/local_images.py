@@ -24,8 +24,12 @@ def is_relative_path(name: str) -> bool:
     return not ({"", ".", ".."} & set(name.split("/")) or "\\" in name or "\0" in name)
 
 
-def check_places(paths: Sequence[str]) -> None:
-    """Raises ValueError, with the path, for what is neither a folder nor a zip file that opens."""
+def check_image_folders(paths: Sequence[str]) -> None:
+    """Open each folder or zip file once.
+
+    Raises:
+        ValueError: a path is neither; the message has it.
+    """
     for path in paths:
         try:
             if not Path(path).is_dir():

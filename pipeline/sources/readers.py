@@ -1,78 +1,34 @@
-"""Reads splits as Arrow tables of raw columns, and names what cannot be read."""
+"""Reads Parquet, CSV and JSON lines as Arrow tables of raw columns, and names the rows that cannot be read."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
 from pipeline.sources.files import is_damage, open_file
-from pipeline.sources.splits import Split
+from pipeline.sources.splits import Block, Split, Unreadable
 
 BATCH_ROWS = 131_072
 CSV_BLOCK_BYTES = 16 << 20
 JSONL_LINES = 65_536
 
 
-@dataclass(frozen=True)
-class Block:
-    """Rows that were read: raw columns, and each row's position in its file (int64)."""
-
-    table: pa.Table
-    positions: np.ndarray
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """Rows, or a whole file, that could not be read."""
-
-    first_row: int
-    rows: int | None  # None: nobody can tell how many
-    reason: str  # unreadable_file, unreadable_row_group, malformed_row
-    detail: str
-
-
-def read_split(split: Split, columns: Sequence[str]) -> Iterator[Block | Unreadable]:
+def read_table(split: Split, columns: Sequence[str]) -> Iterator[Block | Unreadable]:
     """The rows of a split, batch by batch, with the columns among `columns` that the file has (case ignored).
 
-    Yields:
-        a Block per batch, and an Unreadable for whatever is damaged.
-
     Raises:
-        OSError: a remote file system does not answer; nothing is known of the file, so it must be tried again.
+        OSError, ValueError: the file does not open, or ends in the middle.
     """
     reader = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}[split.format]
-    yield from guarded(split, reader(split, columns))
-
-
-def guarded(split: Split, pieces: Iterable[Block | Unreadable]) -> Iterator[Block | Unreadable]:
-    """`pieces` of a split as they are read; what ends them early because the file is damaged becomes an Unreadable.
-
-    Raises:
-        OSError: a remote file system does not answer.
-    """
-    if split.problem:
-        yield Unreadable(split.first_row, split.rows, "unreadable_file", split.problem)
-        return
-    read = split.first_row
-    try:
-        for piece in pieces:
-            read = int(piece.positions[-1]) + 1 if isinstance(piece, Block) and len(piece.positions) else read
-            yield piece
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors derive from these
-        if not is_damage(error, split.file):
-            raise
-        left = None if split.rows is None else split.first_row + split.rows - read
-        yield Unreadable(read, left, "unreadable_file", f"{type(error).__name__}: {error}")
+    return reader(split, columns)
 
 
 def _wanted(present: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -178,14 +134,3 @@ def _parse_each(lines: list[tuple[int, bytes]], columns: Sequence[str]) -> Itera
     table = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
     if rows:
         yield Block(table, np.array(positions, dtype=np.int64))
-
-
-def to_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Strings of any column; bytes that are not UTF-8 become U+FFFD rather than an error."""
-    if pa.types.is_string(values.type):
-        return values
-    try:
-        return pc.cast(values, pa.string())
-    except pa.ArrowInvalid:
-        decoded = [None if value is None else value.decode("utf-8", "replace") for value in values.to_pylist()]
-        return pa.chunked_array([pa.array(decoded, pa.string())])

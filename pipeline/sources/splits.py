@@ -1,20 +1,15 @@
-"""What one reading task takes on: a file, or some row groups of one."""
+"""What one reading task takes on, a split of a file, and what it gives: blocks of rows, and what could not be read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
+import numpy as np
+import pyarrow as pa
 
-from pipeline.sources.files import find_files, is_damage, open_file, size_of
-from pipeline.sources.json_items import JsonItems
-
-GUESSED_BYTES_PER_ROW = 150  # of CSV, JSONL and lines, only to choose the number of buckets
-JSON_FORMATS = {"coco": ("images", "annotations"), "visual_genome_joined": ("",), "visual_genome_regions": ("",)}
-"""Format → the arrays that its files must have (an outermost array has no name); the items of the last are read."""
+from pipeline.sources.files import is_damage
 
 
 @dataclass(frozen=True)
@@ -23,7 +18,7 @@ class Split:
 
     source: str
     file: str
-    format: str  # parquet, csv, jsonl, coco_cn, or one of JSON_FORMATS
+    format: str  # as the source's `file_format` says
     first_row: int  # position in the file of the first row, from 0
     rows: int | None  # None: not known before reading
     guessed_rows: int
@@ -37,107 +32,41 @@ class Split:
         return Split(**{**content, "row_groups": tuple(content["row_groups"])})
 
 
-def list_splits(source: str, patterns: tuple[str, ...], format_name: str | None, rows_per_split: int) -> list[Split]:
-    """All splits of a source, in the order of its files.
+@dataclass(frozen=True)
+class Block:
+    """Rows that were read: raw columns, and each row's position in its file (int64)."""
 
-    A file that cannot be opened becomes a split with a `problem`; it stops nothing else.
+    table: pa.Table
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Rows, or a whole file, that could not be read."""
+
+    first_row: int
+    rows: int | None  # None: nobody can tell how many
+    reason: str  # unreadable_file, unreadable_row_group, malformed_row
+    detail: str
+
+
+def guarded(split: Split, pieces: Iterable[Block | Unreadable]) -> Iterator[Block | Unreadable]:
+    """`pieces` of a split as they are read; what ends them early because the file is damaged becomes an Unreadable.
 
     Raises:
-        NoSuchFiles: a pattern matches nothing.
+        OSError: a remote file system does not answer.
     """
-    files = find_files(patterns)
-    with ThreadPoolExecutor(16) as pool:
-        found = pool.map(
-            lambda file: list(_splits_of(source, file, format_name or format_of(file), rows_per_split)), files
-        )
-        return [split for splits in found for split in splits]
-
-
-def format_of(file: str) -> str:
-    """parquet, csv or jsonl, by the name of the file (packed or not); csv where the name says nothing."""
-    name = file.lower()
-    for ending in (".gz", ".bz2", ".xz", ".zst"):
-        name = name.removesuffix(ending)
-    if name.endswith((".parquet", ".parq")):
-        return "parquet"
-    return "jsonl" if name.endswith((".jsonl", ".ndjson", ".json")) else "csv"
-
-
-def _splits_of(source: str, file: str, format_name: str, rows_per_split: int) -> Iterator[Split]:
+    if split.problem:
+        yield Unreadable(split.first_row, split.rows, "unreadable_file", split.problem)
+        return
+    next_row = split.first_row
     try:
-        if format_name in JSON_FORMATS:
-            yield from json_splits(source, file, format_name, rows_per_split)
-        elif format_name != "parquet":
-            yield Split(source, file, format_name, 0, None, size_of(file) // GUESSED_BYTES_PER_ROW)
-        else:
-            yield from _parquet_splits(source, file, rows_per_split)
-    except (OSError, ValueError) as error:  # pyarrow's errors are both
-        if not is_damage(error, file):
+        for piece in pieces:
+            if isinstance(piece, Block) and len(piece.positions):
+                next_row = int(piece.positions[-1]) + 1
+            yield piece
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors derive from these
+        if not is_damage(error, split.file):
             raise
-        yield Split(source, file, format_name, 0, None, 0, problem=f"{type(error).__name__}: {error}")
-
-
-def _parquet_splits(source: str, file: str, rows_per_split: int) -> Iterator[Split]:
-    with open_file(file) as handle:
-        metadata = pq.ParquetFile(handle).metadata
-    sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    groups: list[int] = []
-    first, rows = 0, 0
-    for group, size in enumerate(sizes):
-        if groups and rows + size > rows_per_split:
-            yield Split(source, file, "parquet", first, rows, rows, tuple(groups))
-            first, groups, rows = first + rows, [], 0
-        groups.append(group)
-        rows += size
-    if groups:
-        yield Split(source, file, "parquet", first, rows, rows, tuple(groups))
-
-
-def json_splits(source: str, file: str, format_name: str, rows_per_split: int) -> Iterator[Split]:
-    """Splits of a COCO or Visual Genome file: about `rows_per_split` texts each, so that a split is little to translate.
-
-    The file is read through once. Where it is damaged, what comes before makes splits, and one with a `problem` ends them.
-    """
-    pieces: list[list[int]] = []
-    problem = ""
-    try:
-        with open_file(file) as handle:
-            _measure(JsonItems(handle), format_name, rows_per_split, pieces)
-    except (OSError, ValueError) as error:
-        if not is_damage(error, file):
-            raise
-        problem = f"{type(error).__name__}: {error}"
-    first = 0
-    for rows, start in pieces:
-        if rows:
-            yield Split(source, file, format_name, first, rows, rows, start=start)
-        first += rows
-    if problem:
-        yield Split(source, file, format_name, first, None, 0, problem=problem)
-
-
-def _measure(reader: JsonItems, format_name: str, texts_per_piece: int, pieces: list[list[int]]) -> None:
-    """Adds [rows, first byte] of each piece of a file to `pieces`; ValueError where the file ends them by damage."""
-    needed, seen = JSON_FORMATS[format_name], []
-    for name, items in reader.arrays():
-        seen.append(name)
-        if name != needed[-1]:
-            continue
-        pieces.append([0, reader.offset])
-        texts = 0
-        for item in items:
-            rows, more = contents(item, format_name)
-            pieces[-1][0], texts = pieces[-1][0] + rows, texts + more
-            if texts >= texts_per_piece:
-                pieces.append([0, reader.offset])
-                texts = 0
-    if missing := sorted(set(needed) - set(seen)):
-        raise ValueError(f"expected an array {missing}; the file has {seen or 'none'}")
-
-
-def contents(item: Any, format_name: str) -> tuple[int, int]:
-    """How many rows, and how many texts, one item of a JSON file makes; what is no such item makes a malformed row."""
-    regions = item.get("regions") if isinstance(item, dict) else None
-    if format_name == "coco" or not isinstance(regions, list):
-        return 1, 1
-    return (1, len(regions)) if format_name == "visual_genome_joined" else (len(regions), len(regions))
+        left = None if split.rows is None else split.first_row + split.rows - next_row
+        yield Unreadable(next_row, left, "unreadable_file", f"{type(error).__name__}: {error}")

@@ -11,7 +11,7 @@ from filters.base import judge as judge_rows
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import REJECTED, entries, write_ledger
 from pipeline.stages.read.layout import Layout, read_layout
-from pipeline.stages.read.stage import IPC, ROWS_SCHEMA, read_bucket, row_filters, slices_by_bucket
+from pipeline.stages.read.stage import IPC, ROWS_SCHEMA, read_bucket, slices_by_bucket
 
 HEX_VALUE = np.zeros(256, dtype=np.int64)
 HEX_VALUE[list(b"0123456789abcdef")] = np.arange(16)
@@ -71,7 +71,7 @@ def _judge(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, obje
         mine = np.asarray(pc.equal(rows["source"], name).to_numpy(zero_copy_only=False), dtype=bool)
         own = rows.filter(pa.array(mine))
         bits = own["bits"].to_numpy()
-        names = reasons_of(row_filters(source))
+        names = reasons_of(source.row_rules())
         for more, found in (
             (reasons_of(source.rules.caption_filters()), judge_rows(source.rules.caption_filters(), own)),
             (duplicate_names, duplicate_bits[mine]),

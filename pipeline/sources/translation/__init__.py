@@ -6,7 +6,7 @@ known = load_translations(["imageid.manually-translated-caption.txt"])  # {"COCO
 """
 
 from pipeline.sources.translation.config import Translation
-from pipeline.sources.translation.files import TranslationFileError, load_translations
+from pipeline.sources.translation.files import TranslationFileError, known_translations, load_translations
 from pipeline.sources.translation.text import to_simplified
 
-__all__ = ["Translation", "TranslationFileError", "load_translations", "to_simplified"]
+__all__ = ["Translation", "TranslationFileError", "known_translations", "load_translations", "to_simplified"]

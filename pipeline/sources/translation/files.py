@@ -16,13 +16,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO
 
-import fsspec
-import fsspec.core
-
 from foundation.errors import InvalidInput
+from pipeline.sources.files import NoSuchFiles, find_files, open_file
+from pipeline.sources.translation.config import Translation
 from pipeline.sources.translation.text import one_line, to_simplified, unsegmented
 
 ID_NAMES = ("id", "caption_id", "annotation_id", "region_id")
@@ -30,7 +31,7 @@ TEXT_NAMES = ("zh", "chinese", "translation", "caption", "text", "phrase")  # th
 SEGMENTED = re.compile(r"(^|/)seg\.[^/]*$|bosonseg")
 CAPTION_ID = re.compile(r"(?P<image>[^#]+?)(?:\.jpe?g)?(?P<marks>(?:#\w+)*)", re.IGNORECASE)
 
-Entry = tuple[str, object, object]  # place in the file, id, text
+Entry = tuple[str, object, object]  # FILE:LINE or like it, id, text
 
 
 class TranslationFileError(InvalidInput, ValueError):
@@ -49,26 +50,50 @@ def load_translations(paths: Sequence[str], simplified: bool = False) -> dict[st
     Raises:
         TranslationFileError: a file is missing or empty, or holds something else in some line, or two texts for one id.
     """
-    found: dict[str, str] = {}
-    for path in _named(paths):
+    try:
+        files = find_files(paths)
+    except NoSuchFiles as error:
+        raise TranslationFileError(str(error)) from None
+    texts: dict[str, str] = {}
+    for path in files:
         for name, text in _load(path).items():
-            found.setdefault(name, text)
-    return {name: to_simplified(text) for name, text in found.items()} if simplified else found
+            texts.setdefault(name, text)
+    return {name: to_simplified(text) for name, text in texts.items()} if simplified else texts
+
+
+_loading = threading.Lock()
+
+
+def known_translations(translation: Translation) -> Mapping[str, str]:
+    """The texts of a source's translation files, by id; read once per process.
+
+    Raises:
+        TranslationFileError: a file cannot be used.
+    """
+    if not translation.files:
+        return {}
+    with _loading:  # without it, two threads would hold the same millions of texts twice
+        return _cached(translation.files, translation.simplified)
+
+
+@lru_cache(maxsize=2)
+def _cached(files: tuple[str, ...], simplified: bool) -> dict[str, str]:
+    return load_translations(files, simplified)
 
 
 def _load(path: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    joined = SEGMENTED.search(path) is not None
-    for place, given_id, given_text in _entries(path):
-        name, text = _id(given_id, place), _text(given_text, place)
+    texts: dict[str, str] = {}
+    is_segmented = SEGMENTED.search(path) is not None
+    for location, given_id, given_text in _entries(path):
+        name, text = _id(given_id, location), _text(given_text, location)
         if name is None or not text:
             continue
-        text = unsegmented(text) if joined else text
-        if found.setdefault(name, text) != text:
-            raise TranslationFileError(f"{place}: a second translation of {name}: {text!r}; before: {found[name]!r}")
-    if not found:
+        text = unsegmented(text) if is_segmented else text
+        if texts.setdefault(name, text) != text:
+            raise TranslationFileError(f"{location}: a second translation of {name}: {text!r}; before: {texts[name]!r}")
+    if not texts:
         raise TranslationFileError(f"{path}: expected translations; found none")
-    return found
+    return texts
 
 
 def _entries(path: str) -> Iterator[Entry]:
@@ -81,7 +106,7 @@ def _entries(path: str) -> Iterator[Entry]:
         "tsv": _read_lines,
     }
     try:
-        with fsspec.open(path, "rb", compression="infer") as file:
+        with open_file(path) as file:
             yield from readers.get(name.rsplit(".", 1)[-1], _read_lines)(path, file)
     except (OSError, EOFError) as error:
         raise TranslationFileError(f"{path}: cannot be read: {error}") from None
@@ -103,39 +128,39 @@ def _read_json(path: str, file: BinaryIO) -> Iterator[Entry]:
 
 
 def _read_jsonl(path: str, file: BinaryIO) -> Iterator[Entry]:
-    for place, line in _lines(path, file):
+    for location, line in _lines(path, file):
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise TranslationFileError(f"{place}: expected JSON ({error}); found {_shown(line)}") from None
-        yield _of_object(row, place)
+            raise TranslationFileError(f"{location}: expected JSON ({error}); found {_shown(line)}") from None
+        yield _of_object(row, location)
 
 
-def _of_object(row: object, place: str) -> Entry:
+def _of_object(row: object, location: str) -> Entry:
     if isinstance(row, Mapping):
         id_name, text_name = _first(ID_NAMES, row), _first(TEXT_NAMES, row)
         if id_name and text_name:
-            return place, row[id_name], row[text_name]
+            return location, row[id_name], row[text_name]
     raise TranslationFileError(
-        f"{place}: expected an object with {' or '.join(ID_NAMES)}, and {' or '.join(TEXT_NAMES)}; found {_shown(row)}"
+        f"{location}: expected an object with {' or '.join(ID_NAMES)}, and {' or '.join(TEXT_NAMES)}; found {_shown(row)}"
     )
 
 
 def _read_csv(path: str, file: BinaryIO) -> Iterator[Entry]:
-    places: list[str] = []
+    locations: list[str] = []
 
     def texts() -> Iterator[str]:
-        for place, line in _lines(path, file, keep_empty=True):
-            places[:] = [place]  # of the last line of a row, which may have several
+        for location, line in _lines(path, file, keep_empty=True):
+            locations[:] = [location]  # of the last line of a row, which may have several
             yield line + "\n"
 
-    yield from _of_rows((places[0], row) for row in csv.reader(texts()) if row)
+    yield from _of_rows((locations[0], row) for row in csv.reader(texts()) if row)
 
 
 def _read_lines(path: str, file: BinaryIO) -> Iterator[Entry]:
     """An id, a tab, a text; without a tab, the first white space separates them."""
     yield from _of_rows(
-        (place, line.split("\t") if "\t" in line else line.split(None, 1)) for place, line in _lines(path, file)
+        (location, line.split("\t") if "\t" in line else line.split(None, 1)) for location, line in _lines(path, file)
     )
 
 
@@ -143,7 +168,7 @@ def _of_rows(rows: Iterable[tuple[str, list[str]]]) -> Iterator[Entry]:
     """Entries of rows of cells: by the names in the first row, where it holds names, else the first cell and the second."""
     columns: tuple[int, int] | None = None
     cells = 2  # in a row without names
-    for place, row in rows:
+    for location, row in rows:
         if columns is None:
             names = {cell.strip().lower(): number for number, cell in enumerate(row)}
             id_name, text_name = _first(ID_NAMES, names), _first(TEXT_NAMES, names)
@@ -153,9 +178,9 @@ def _of_rows(rows: Iterable[tuple[str, list[str]]]) -> Iterator[Entry]:
                 continue
         if len(row) != cells:
             raise TranslationFileError(
-                f"{place}: expected {cells} cells with an id and a text; found {len(row)}: {_shown(row)}"
+                f"{location}: expected {cells} cells with an id and a text; found {len(row)}: {_shown(row)}"
             )
-        yield place, row[columns[0]], row[columns[1]]
+        yield location, row[columns[0]], row[columns[1]]
 
 
 def _lines(path: str, file: BinaryIO, keep_empty: bool = False) -> Iterator[tuple[str, str]]:
@@ -169,10 +194,10 @@ def _lines(path: str, file: BinaryIO, keep_empty: bool = False) -> Iterator[tupl
             yield f"{path}:{number}", line
 
 
-def _id(given: object, place: str) -> str | None:
+def _id(given: object, location: str) -> str | None:
     """The id as a caption is looked up by; None for one that is marked as English."""
     if isinstance(given, bool) or not isinstance(given, str | int) or not str(given).strip():
-        raise TranslationFileError(f"{place}: expected text or a whole number as id; found {_shown(given)}")
+        raise TranslationFileError(f"{location}: expected text or a whole number as id; found {_shown(given)}")
     match = CAPTION_ID.fullmatch(str(given).strip())
     if match is None:
         return str(given).strip()
@@ -182,28 +207,16 @@ def _id(given: object, place: str) -> str | None:
     return "#".join([match["image"], *(mark for mark in marks if mark.isdigit())])
 
 
-def _text(given: object, place: str) -> str:
+def _text(given: object, location: str) -> str:
     if given is not None and not isinstance(given, str):
-        raise TranslationFileError(f"{place}: expected text as the translation; found {_shown(given)}")
+        raise TranslationFileError(f"{location}: expected text as the translation; found {_shown(given)}")
     return one_line(given or "")
 
 
-def _first(names: Sequence[str], found: Mapping[str, Any]) -> str | None:
-    return next((name for name in names if name in found), None)
+def _first(names: Sequence[str], columns: Mapping[str, Any]) -> str | None:
+    return next((name for name in names if name in columns), None)
 
 
-def _named(patterns: Sequence[str]) -> Iterator[str]:
-    for pattern in patterns:
-        if not set("*?[") & set(pattern):
-            yield pattern
-            continue
-        filesystem, path = fsspec.core.url_to_fs(pattern)
-        names = sorted(filesystem.glob(path))
-        if not names:
-            raise TranslationFileError(f"{pattern} matches no file")
-        yield from (str(filesystem.unstrip_protocol(name)) if "://" in pattern else name for name in names)
-
-
-def _shown(found: object) -> str:
-    text = repr(found)
+def _shown(content: object) -> str:
+    text = repr(content)
     return text if len(text) <= 80 else text[:77] + "…"

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import FAILED, as_lists, count_by_source, entries, write_ledger
-from pipeline.sources.config import image_places
 from pipeline.stages.download import retry
 from pipeline.stages.download.shard import ShardFailed, download_shard
 from pipeline.stages.download.writer import write_table
@@ -37,7 +36,8 @@ def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Tab
     """Of all pairs, in their order; those that a try before has settled are not asked for again."""
     before = retry.kept(run, shard)
     rows = pairs if before is None else pairs.filter(pc.invert(pc.is_in(pairs["key"], before["key"])))
-    found = download_shard(rows, attempt.folder, run.recipe.download, image_places(run.recipe.sources))
+    folders = {name: source.image_folders for name, source in run.recipe.sources.items() if source.image_folders}
+    found = download_shard(rows, attempt.folder, run.recipe.download, folders)
     if before is None:
         return found
     both = retry.join(run, shard, before, found, attempt.folder / "images.tar")

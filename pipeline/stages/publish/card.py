@@ -9,7 +9,7 @@ import yaml
 
 from pipeline.run.counts import Balance, balances
 from pipeline.run.folder import FOLDERS, Run, recorded_versions, write_atomically
-from pipeline.sources.config import SourceBase
+from pipeline.sources.base import Source
 
 
 def write(run: Run) -> None:
@@ -66,7 +66,7 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
     )
 
 
-def _source_row(balance: Balance, source: SourceBase, published: int) -> str:
+def _source_row(balance: Balance, source: Source, published: int) -> str:
     threshold = "none" if source.min_score is None else f"{source.min_score:g}"
     counts = (
         balance.read,

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
 from pipeline.run.folder import Run, RunError, write_atomically
-from pipeline.sources.captions import load
-from pipeline.sources.config import ImageSetSource, Source, TableSource, VisualGenomeSource
+from pipeline.sources.base import Source
 from pipeline.sources.files import find_files, open_file
-from pipeline.sources.held_out import load_ids
-from pipeline.sources.images import Addresses
-from pipeline.sources.local_images import check_places
-from pipeline.sources.rows import splits_of
 from pipeline.sources.splits import Split
-from pipeline.sources.visual_genome import load_image_data
 
 MAX_BUCKETS = 4096
 
@@ -87,7 +80,7 @@ def _list(run: Run) -> Layout:
     splits: list[Split] = []
     for name, source in run.recipe.sources.items():
         _check(name, source)
-        splits += splits_of(name, source, run.recipe.plan.split_rows)
+        splits += source.splits(name, run.recipe.plan.split_rows)
     rows = sum(split.guessed_rows for split in splits)
     buckets = min(MAX_BUCKETS, max(1, -(-rows // run.recipe.plan.bucket_rows)))
     return Layout(tuple(splits), buckets, _hasher(), _lists(run))
@@ -95,33 +88,16 @@ def _list(run: Run) -> Layout:
 
 def _check(name: str, source: Source) -> None:
     """Looks once at what every split of a source will need, so that a mistake is told before hours of work."""
-    checks: dict[str, Callable[[], object]] = {}
-    if isinstance(source, ImageSetSource):
-        checks["images"] = lambda: check_places(source.images)
-        for test_set, held_out in source.test_sets.items():
-            checks[f"test_sets.{test_set}"] = partial(load_ids, held_out)
-    if isinstance(source, VisualGenomeSource):
-        checks["image_data"] = lambda: load_image_data(source.image_data, Addresses(name, bool(source.images)))
-    if isinstance(source, ImageSetSource | TableSource) and source.translation:
-        checks["translation"] = partial(load, source.translation)
-    for place, check in checks.items():
+    for field, check in source.checks(name).items():
         try:
             check()
         except (OSError, ValueError) as error:
-            raise RunError(f"sources.{name}.{place}: {error}") from error
+            raise RunError(f"sources.{name}.{field}: {error}") from error
 
 
 def _lists(run: Run) -> dict[str, str]:
-    named: set[str] = set()
-    for source in run.recipe.sources.values():
-        named.update(source.removal_lists, source.rules.blacklist.lists if source.rules.blacklist else ())
-        if isinstance(source, ImageSetSource | TableSource) and source.translation:
-            named.update(source.translation.files)
-        if isinstance(source, ImageSetSource):
-            named.update(path for one in source.test_sets.values() for path in one.files)
-        if isinstance(source, VisualGenomeSource):
-            named.add(source.image_data)
-    return {path: _sha256(path) for path in (find_files(sorted(named)) if named else ())}
+    patterns: set[str] = set().union(*(source.lists() for source in run.recipe.sources.values()))
+    return {path: _sha256(path) for path in find_files(sorted(patterns))}
 
 
 def _sha256(path: str) -> str:

@@ -16,34 +16,15 @@ from filters.base import Filter, judge
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import FAILED, OUT_OF_SCOPE, block_entry, write_ledger
-from pipeline.sources.captions import Captions, NotTranslated
-from pipeline.sources.config import ImageSetSource, Source, TableSource
-from pipeline.sources.held_out import HeldOutImages
-from pipeline.sources.local_urls import LocalUrls
-from pipeline.sources.pairs import in_scope, to_pairs
-from pipeline.sources.readers import Unreadable
-from pipeline.sources.removal import RemovedLinks
-from pipeline.sources.rows import read_rows
-from pipeline.sources.splits import Split
+from pipeline.sources.base import Source
+from pipeline.sources.captions import Captions
+from pipeline.sources.splits import Split, Unreadable
 from pipeline.stages.read.layout import read_layout
 from pipeline.stages.translate.stage import translated
 
 CHUNK_ROWS = 262_144  # rows ordered by bucket at a time
 ROWS_SCHEMA = PAIR_SCHEMA.append(pa.field("key", pa.string(), False)).append(pa.field("bits", pa.uint64(), False))
 IPC = pa.ipc.IpcWriteOptions(compression="lz4")
-
-
-def row_filters(source: Source) -> tuple[Filter, ...]:
-    """The rules that look at one row alone; their order gives the bits of a verdict."""
-    rules = source.rules.row_filters()
-    if isinstance(source, ImageSetSource) and source.images:  # its urls were made here, and only it may have such
-        rules = (*(rule for rule in rules if rule is not source.rules.url), LocalUrls())
-    more: list[Filter] = [RemovedLinks(lists=source.removal_lists)] if source.removal_lists else []
-    if isinstance(source, ImageSetSource | TableSource) and source.translation:
-        more.append(NotTranslated())
-    if isinstance(source, ImageSetSource):
-        more += [HeldOutImages(name=name, held_out=one) for name, one in source.test_sets.items()]
-    return (*rules, *more)
 
 
 def expected(run: Run) -> list[str]:
@@ -63,7 +44,7 @@ def _read(run: Run, shard: str, attempt: Attempt) -> None:
     source = run.recipe.sources[split.source]
     tally = Tally(split)
     rows_path, ledger_path = attempt.folder / "rows.arrow", attempt.folder / "ledger.parquet"
-    filters = row_filters(source)
+    filters = source.row_rules()
     with pa.OSFile(str(rows_path), "wb") as sink, pa.ipc.new_file(sink, ROWS_SCHEMA, options=IPC) as writer:
         captions = Captions(source, translated(run, shard))
         for chunk in _chunks(_pairs(split, source, tally, captions)):
@@ -115,17 +96,17 @@ class Tally:
 
 
 def _pairs(split: Split, source: Source, tally: Tally, captions: Captions) -> Iterator[pa.Table]:
-    for block in read_rows(split, source):
+    for block in source.read(split):
         if isinstance(block, Unreadable):
             tally.unreadable(block)
             continue
         try:
-            pairs = to_pairs(block.table, source, split.source, split.file, block.positions)
+            pairs = source.to_pairs(block.table, split.source, split.file, block.positions)
         except ValueError as error:
             tally.unreadable(Unreadable(int(block.positions[0]), len(block.positions), "unreadable_file", str(error)))
             continue
         pairs = captions.complete(pairs, block.table)
-        wanted = in_scope(pairs, source)
+        wanted = source.in_scope(pairs)
         kept = pairs if wanted is None else pairs.filter(pa.array(wanted))
         tally.block(pairs.num_rows, int(block.positions[0]), pairs.num_rows - kept.num_rows)
         yield kept

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from pipeline.run.folder import Item, Run, RunError
 from pipeline.run.ledger import write_parquet
-from pipeline.sources.english import english_of
 from pipeline.sources.splits import Split
 from pipeline.stages.read.layout import read_layout
 
@@ -69,7 +68,7 @@ def work(run: Run, item: Item) -> None:
 
 def translated(run: Run, shard: str) -> pa.Table | None:
     """The translations of a split: row (int64, position in its file) and chinese (list of strings, one for each English text
-    of the row, null where a text has none), in the order of `english_of`. None where the source has no model.
+    of the row, null where a text has none), in the order of `Source.read_english`. None where the source has no model.
 
     Raises:
         RunError: the split is not translated yet.
@@ -83,7 +82,7 @@ def translated(run: Run, shard: str) -> pa.Table | None:
 
 def _model_of(run: Run, source: str) -> Translation | None:
     """The translation section of a source that names a model."""
-    config = getattr(run.recipe.sources[source], "translation", None)
+    config = run.recipe.sources[source].translated_by
     return config if config is not None and config.model is not None else None
 
 
@@ -91,7 +90,7 @@ def _parts(run: Run, split: Split) -> Iterator[tuple[np.ndarray, pa.ListArray]]:
     """Rows of about PART_TEXTS texts at a time, whatever the batches that they are read in: same split, same parts."""
     waiting: list[tuple[np.ndarray, pa.ListArray]] = []
     texts = 0
-    for rows, english in english_of(split, run.recipe.sources[split.source]):
+    for rows, english in run.recipe.sources[split.source].read_english(split):
         waiting.append((rows, english))
         texts += _texts(english)
         if texts >= PART_TEXTS:

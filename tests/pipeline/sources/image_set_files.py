@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.sources.config import Source
-from pipeline.sources.readers import Block, Unreadable
-from pipeline.sources.rows import read_rows, splits_of
+from pipeline.sources.base import Source
+from pipeline.sources.splits import Block, Unreadable
 
 
 def jpeg(seed: int, size: tuple[int, int] = (80, 60)) -> bytes:
@@ -100,8 +99,8 @@ def write_image_data(
 def read_all(name: str, source: Source, split_rows: int = 1000) -> tuple[list[dict[str, Any]], list[Unreadable]]:
     """Rows of a source called `name`, with their positions, and what cannot be read."""
     rows, bad = [], []
-    for split in splits_of(name, source, split_rows):
-        for piece in read_rows(split, source):
+    for split in source.splits(name, split_rows):
+        for piece in source.read(split):
             if isinstance(piece, Block):
                 rows += [
                     {**row, "row": int(at)} for row, at in zip(piece.table.to_pylist(), piece.positions, strict=True)

@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.sources.captions import Captions, NotTranslated, WrongTranslation
-from pipeline.sources.config import CocoSource, Source, TableSource, VisualGenomeSource
+from filters.not_translated import NotTranslated
+from pipeline.sources.base import Source
+from pipeline.sources.captions import Captions, WrongTranslation
+from pipeline.sources.coco import CocoSource
 from pipeline.sources.images import IMAGES_SCHEMA
-from pipeline.sources.pairs import to_pairs
+from pipeline.sources.table import TableSource
+from pipeline.sources.visual_genome import VisualGenomeSource
 
 CHINESE = pa.list_(pa.string())
 
@@ -39,13 +42,13 @@ def complete(
     source: Source, table: pa.Table, translated: pa.Table | None = None
 ) -> list[tuple[str | None, str | None]]:
     """(caption, english) of each row, read in two batches."""
-    captions, found = Captions(source, translated), []
+    captions, texts = Captions(source, translated), []
     for start in (0, 1):
         part = table.slice(start, 1 if start == 0 else None)
         positions = np.arange(start, start + part.num_rows)
-        pairs = captions.complete(to_pairs(part, source, "s", "f", positions), part)
-        found += list(zip(pairs["caption"].to_pylist(), pairs["english"].to_pylist(), strict=True))
-    return found
+        pairs = captions.complete(source.to_pairs(part, "s", "f", positions), part)
+        texts += list(zip(pairs["caption"].to_pylist(), pairs["english"].to_pylist(), strict=True))
+    return texts
 
 
 def files(folder: Path, known: dict[str, str]) -> dict[str, Any]:

@@ -8,10 +8,8 @@ import pyarrow as pa
 import pytest
 from image_set_files import coco_name, read_all, write_coco
 
-from pipeline.sources.config import CocoSource
-from pipeline.sources.english import english_of
+from pipeline.sources.coco import CocoSource
 from pipeline.sources.images import flickr_id
-from pipeline.sources.rows import splits_of
 
 
 def coco(path: Path, **changes: Any) -> CocoSource:
@@ -40,7 +38,7 @@ def test_a_row_is_an_annotation_with_what_is_known_of_its_image(tmp_path: Path) 
 @pytest.mark.parametrize("split_rows", [1, 3, 1000])
 def test_splits_hold_every_row_once_and_name_texts_as_the_whole_file_does(tmp_path: Path, split_rows: int) -> None:
     source = coco(write_coco(tmp_path / "c.json", [1, 2, 3, 4]), translation={"files": ["x"]})
-    splits = splits_of("coco", source, split_rows)
+    splits = source.splits("coco", split_rows)
     assert sum(split.rows or 0 for split in splits) == 8
     assert len(splits) == -(-8 // split_rows)
     rows, _ = read_all("coco", source, split_rows)
@@ -49,7 +47,7 @@ def test_splits_hold_every_row_once_and_name_texts_as_the_whole_file_does(tmp_pa
     texts = [
         text
         for split in splits
-        for _, lists in english_of(split, source)
+        for _, lists in source.read_english(split)
         for texts in lists.to_pylist()
         for text in texts
     ]
@@ -125,7 +123,7 @@ def test_coco_cn_has_chinese_captions_by_the_line(tmp_path: Path) -> None:
     assert "no such line" in bad[0].detail
     source = coco(path, captions="coco_cn", images=str(tmp_path))
     assert read_all("coco", source)[0][0]["url"] == "local:coco/val2014/COCO_val2014_000000391895.jpg"
-    assert list(english_of(splits_of("coco", source, 10)[0], source)) == []
+    assert list(source.read_english(source.splits("coco", 10)[0])) == []
 
 
 def test_flickr_ids_are_read_from_addresses() -> None:
@@ -135,7 +133,7 @@ def test_flickr_ids_are_read_from_addresses() -> None:
 
 def test_the_texts_of_a_row_are_a_list_of_strings(tmp_path: Path) -> None:
     source = coco(write_coco(tmp_path / "c.json", [1]))
-    (split,) = splits_of("coco", source, 10)
-    ((positions, texts),) = english_of(split, source)
+    (split,) = source.splits("coco", 10)
+    ((positions, texts),) = source.read_english(split)
     assert positions.tolist() == [0, 1]
     assert texts.type == pa.list_(pa.string())

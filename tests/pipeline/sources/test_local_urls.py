@@ -6,11 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.sources.config import CocoSource
+from filters.local_url import LocalUrl
+from pipeline.sources.coco import CocoSource
 from pipeline.sources.local_images import local_url
-from pipeline.sources.local_urls import LocalUrls
-from pipeline.sources.readers import Block
-from pipeline.sources.rows import read_rows, splits_of
+from pipeline.sources.splits import Block
 
 NAMES: dict[str, list[str]] = {
     "train2014/a.jpg": [],
@@ -29,8 +28,8 @@ NAMES: dict[str, list[str]] = {
 
 
 def reasons(url: str | None) -> list[str]:
-    found = LocalUrls().rejects(pa.table({"url": pa.array([url], pa.string())}))
-    return [reason for reason, mask in found.items() if mask.to_pylist()[0]]
+    masks = LocalUrl().rejects(pa.table({"url": pa.array([url], pa.string())}))
+    return [reason for reason, mask in masks.items() if mask.to_pylist()[0]]
 
 
 @pytest.mark.parametrize("name, expected", NAMES.items(), ids=[repr(name) for name in NAMES])
@@ -42,7 +41,7 @@ def test_names_that_lead_out_of_a_folder_are_rejected_by_the_plan(
     content = {"images": [{"id": 1, "file_name": name}], "annotations": [{"id": 1, "image_id": 1, "caption": "x"}]}
     (tmp_path / "c.json").write_text(json.dumps(content))
     source = CocoSource(kind="coco", files=(str(tmp_path / "c.json"),), images=(str(tmp_path),))
-    (block,) = read_rows(splits_of("coco", source, 10)[0], source)
+    (block,) = source.read(source.splits("coco", 10)[0])
     assert isinstance(block, Block)
     assert reasons(block.table["url"][0].as_py()) == expected
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.sources import readers
+from pipeline.sources.columns import to_text
 from pipeline.sources.files import NoSuchFiles, find_files, is_damage
-from pipeline.sources.readers import Block, Unreadable, read_split
-from pipeline.sources.splits import list_splits
+from pipeline.sources.splits import Block, Unreadable
+from pipeline.sources.table import TableSource
 
 
 @contextmanager
@@ -50,10 +52,13 @@ def parquet_server(content: bytes) -> Iterator[tuple[str, dict[str, bool]]]:
         server.shutdown()
 
 
-def read(
-    path: Path, columns: tuple[str, ...] = ("url", "caption"), rows: int = 1000
-) -> tuple[list[Block], list[Unreadable]]:
-    pieces = [piece for split in list_splits("s", (str(path),), None, rows) for piece in read_split(split, columns)]
+def table(files: object, **changes: Any) -> TableSource:
+    return TableSource(kind="table", files=(str(files),), **changes)
+
+
+def read(path: Path, rows: int = 1000) -> tuple[list[Block], list[Unreadable]]:
+    source = table(path)
+    pieces = [piece for split in source.splits("s", rows) for piece in source.read(split)]
     return [p for p in pieces if isinstance(p, Block)], [p for p in pieces if isinstance(p, Unreadable)]
 
 
@@ -74,7 +79,7 @@ def write_parquet(path: Path, rows: int, group: int) -> None:
 
 def test_parquet_is_read_by_row_groups_with_positions_and_any_case_of_names(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", 100, 10)
-    splits = list_splits("s", (str(tmp_path / "*.parquet"),), None, 25)
+    splits = table(tmp_path / "*.parquet").splits("s", 25)
     assert [(split.first_row, split.rows) for split in splits] == [(i * 20, 20) for i in range(5)]
     blocks, bad = read(tmp_path / "a.parquet", rows=25)
     assert positions(blocks) == list(range(100))
@@ -115,7 +120,7 @@ def test_csv_with_quotes_line_breaks_bad_bytes_and_malformed_lines(tmp_path: Pat
     blocks, bad = read(path)
     table = blocks[0].table
     assert positions(blocks) == [0, 1, 3, 5, 6]
-    assert readers.to_text(table["caption"]).to_pylist() == ["one", "two\nlines", 'qu"ote', "\ufffd\ufffd字", "last"]
+    assert to_text(table["caption"]).to_pylist() == ["one", "two\nlines", 'qu"ote', "\ufffd\ufffd字", "last"]
     assert [(one.first_row, one.rows, one.reason) for one in bad] == [(2, 1, "malformed_row"), (4, 1, "malformed_row")]
     assert "3 columns instead of 2: bad,line,three" in bad[0].detail
 
@@ -127,7 +132,7 @@ def test_csv_positions_hold_over_many_blocks(tmp_path: Path, monkeypatch: pytest
     blocks, bad = read(tmp_path / "a.csv")
     assert len(blocks) > 3
     assert [one.first_row for one in bad] == [i for i in range(5000) if i % 97 == 0]
-    captions = [caption for block in blocks for caption in readers.to_text(block.table["caption"]).to_pylist()]
+    captions = [caption for block in blocks for caption in to_text(block.table["caption"]).to_pylist()]
     assert captions == [f"字{i}" for i in positions(blocks)]
     assert len(captions) + len(bad) == 5000
 
@@ -163,8 +168,9 @@ def test_files_come_from_any_fsspec_filesystem() -> None:
     with fsspec.open("memory://sets/one.csv", "wb") as file:
         file.write(b"url,caption\nhttp://a,b\n")
     assert find_files(["memory://sets/*.csv"]) == ["memory:///sets/one.csv"]
-    (split,) = list_splits("s", ("memory://sets/*.csv",), None, 10)
-    (block,) = read_split(split, ["url"])
+    source = table("memory://sets/*.csv")
+    (split,) = source.splits("s", 10)
+    (block,) = source.read(split)
     assert isinstance(block, Block)
     assert block.table["url"].to_pylist() == [b"http://a"]
 
@@ -186,9 +192,10 @@ def test_metadata_is_read_over_http_and_a_server_that_breaks_off_is_not_taken_fo
     write_parquet(tmp_path / "a.parquet", 100, 10)
     content = (tmp_path / "a.parquet").read_bytes()
     with parquet_server(content) as (url, state):
-        (split,) = list_splits("s", (url,), None, 1000)
-        assert sum(len(piece.positions) for piece in read_split(split, ["url"]) if isinstance(piece, Block)) == 100
+        source = table(url)
+        (split,) = source.splits("s", 1000)
+        assert sum(len(piece.positions) for piece in source.read(split) if isinstance(piece, Block)) == 100
         state["broken"] = True
         with pytest.raises(Exception, match=r".") as caught:
-            list(read_split(split, ["url"]))
+            list(source.read(split))
         assert not isinstance(caught.value, ValueError)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from image_set_files import read_all, region, write_image_data, write_regions
 
-from pipeline.sources.config import VisualGenomeSource
+from pipeline.sources.visual_genome import VisualGenomeSource
 
 PHRASES = {1: ["a brown dog", "green grass ", "a tree"], 3: [], 2: ["the sky is blue"]}
 

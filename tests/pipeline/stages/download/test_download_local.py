@@ -13,7 +13,7 @@ from PIL import Image
 
 from foundation.failure import Failure
 from pipeline.recipe.download import REASONS, Download
-from pipeline.sources.local_images import check_places, local_url
+from pipeline.sources.local_images import check_image_folders, local_url
 from pipeline.stages.download.local import LocalImages
 from pipeline.stages.download.resize import Box, crop_of, resize
 from pipeline.stages.download.shard import download_shard
@@ -126,11 +126,11 @@ def test_a_local_url_is_for_its_own_source_alone(folder: Path) -> None:
 
 
 def test_a_place_that_holds_no_images_is_named(tmp_path: Path, folder: Path, archive: Path) -> None:
-    check_places([str(folder), str(archive)])
+    check_image_folders([str(folder), str(archive)])
     (tmp_path / "no.zip").write_bytes(b"no zip")
     for name in ("no.zip", "absent"):
         with pytest.raises(ValueError, match=f"{name}: expected a folder or a zip file"):
-            check_places([str(tmp_path / name)])
+            check_image_folders([str(tmp_path / name)])
 
 
 def test_local_and_remote_images_of_a_shard_take_the_same_way(

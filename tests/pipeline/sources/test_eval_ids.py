@@ -8,11 +8,13 @@ import pyarrow as pa
 import pytest
 
 from filters.base import judge, reasons_of
-from pipeline.sources.held_out import HeldOut, HeldOutError, HeldOutImages, load_ids
+from pipeline.sources.rules.eval_ids import EvalIdError, EvalIdList, EvalIds, load_eval_ids
 
 
 def ids(path: Path, **changes: Any) -> dict[str, list[int]]:
-    return {name: found.to_pylist() for name, found in load_ids(HeldOut(files=(str(path),), **changes)).items()}
+    return {
+        name: numbers.to_pylist() for name, numbers in load_eval_ids(EvalIdList(files=(str(path),), **changes)).items()
+    }
 
 
 def write(path: Path, content: object) -> Path:
@@ -29,7 +31,7 @@ def test_karpathy_val_and_test_are_held_out_and_restval_is_not(tmp_path: Path) -
     assert ids(path) == {"coco_id": [391895, 483108]}
     assert ids(path, splits=("train",)) == {"coco_id": [384029]}
     with pytest.raises(ValueError, match="restval"):
-        HeldOut(files=(str(path),), splits=("restval",))  # type: ignore[arg-type]
+        EvalIdList(files=(str(path),), splits=("restval",))  # type: ignore[arg-type]
 
 
 def test_flickr30k_is_held_out_by_the_numbers_of_its_files(tmp_path: Path) -> None:
@@ -60,7 +62,7 @@ def test_coco_cn_lists_name_images_of_both_parts(tmp_path: Path) -> None:
     ],
 )
 def test_a_list_that_cannot_be_used_is_told_with_its_place(tmp_path: Path, content: object, message: str) -> None:
-    with pytest.raises(HeldOutError, match=message):
+    with pytest.raises(EvalIdError, match=message):
         ids(write(tmp_path / "a", content))
 
 
@@ -68,8 +70,8 @@ def test_each_list_has_its_own_reason_and_nulls_are_in_none(tmp_path: Path) -> N
     coco = write(tmp_path / "a.txt", "COCO_val2014_000000000001\n")
     flickr = write(tmp_path / "b.txt", "20\n1\n")
     rules = [
-        HeldOutImages(name="coco_cn", held_out=HeldOut(files=(str(coco),))),
-        HeldOutImages(name="flickr30k", held_out=HeldOut(files=(str(flickr),), match="flickr_id")),
+        EvalIds(name="coco_cn", id_list=EvalIdList(files=(str(coco),))),
+        EvalIds(name="flickr30k", id_list=EvalIdList(files=(str(flickr),), match="flickr_id")),
     ]
     assert reasons_of(rules) == ("test_set_coco_cn", "test_set_flickr30k")
     pairs = pa.table(

@@ -8,22 +8,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from foundation.pairs import PAIR_SCHEMA
-from pipeline.sources.config import LaionSource, TableSource, WukongSource
-from pipeline.sources.pairs import MissingColumns, in_scope, to_pairs
-from pipeline.sources.removal import RemovedLinks
+from pipeline.sources.base import Source
+from pipeline.sources.columns import MissingColumns
+from pipeline.sources.laion import LaionSource
+from pipeline.sources.rules.removed_urls import RemovedUrls
+from pipeline.sources.table import TableSource
+from pipeline.sources.wukong import WukongSource
 
 LAION = LaionSource(kind="laion", files=("x",))
 
 
-def pairs(raw: dict[str, object], source: LaionSource | WukongSource | TableSource = LAION) -> dict[str, list[object]]:
+def pairs(raw: dict[str, object], source: Source = LAION) -> dict[str, list[object]]:
     table = pa.table(raw)
-    found = to_pairs(table, source, "name", "file", np.arange(table.num_rows))
-    assert found.schema == PAIR_SCHEMA
-    return found.to_pydict()
+    canonical = source.to_pairs(table, "name", "file", np.arange(table.num_rows))
+    assert canonical.schema == PAIR_SCHEMA
+    return canonical.to_pydict()
 
 
 def test_raw_laion_has_its_width_and_height_swapped_and_its_dirt_survives() -> None:
-    found = pairs(
+    columns = pairs(
         {
             "URL": ["http://a ", None, "http://c"],
             "TEXT": [" 两只小猫\n", "", None],
@@ -34,11 +37,11 @@ def test_raw_laion_has_its_width_and_height_swapped_and_its_dirt_survives() -> N
             "NSFW": ["UNLIKELY", None, "NSFW"],
         }
     )
-    assert found["url"] == ["http://a", None, "http://c"]
-    assert found["caption"] == ["两只小猫", "", None]
-    assert (found["width"], found["height"]) == ([640, None, None], [480, None, None])
-    assert found["similarity"][1:] == [6016.0, None]
-    assert found["punsafe"] == [None] * 3
+    assert columns["url"] == ["http://a", None, "http://c"]
+    assert columns["caption"] == ["两只小猫", "", None]
+    assert (columns["width"], columns["height"]) == ([640, None, None], [480, None, None])
+    assert columns["similarity"][1:] == [6016.0, None]
+    assert columns["punsafe"] == [None] * 3
 
 
 @pytest.mark.parametrize("swapped, expected", [(None, 480), (True, 640), (False, 480)])
@@ -49,24 +52,24 @@ def test_joined_laion_has_them_the_right_way_round_unless_told_otherwise(swapped
 
 
 def test_numbers_that_came_as_text_are_read_and_the_rest_is_null() -> None:
-    found = pairs(
+    columns = pairs(
         {"url": ["a"] * 4, "text": ["b"] * 4, "TEXT": ["c"] * 4, "similarity": ["0.3", " 1e-1 ", "n/a", None]}
     )
-    assert found["similarity"] == [pytest.approx(0.3), pytest.approx(0.1), None, None]
+    assert columns["similarity"] == [pytest.approx(0.3), pytest.approx(0.1), None, None]
 
 
 def test_only_the_languages_asked_for_are_in_scope() -> None:
     table = pa.table({"url": ["a"] * 3, "TEXT": ["b"] * 3, "LANGUAGE": ["zh", "en", None]})
-    found = to_pairs(table, LAION, "n", "f", np.arange(3))
-    assert in_scope(found, LAION).tolist() == [True, False, False]  # type: ignore[union-attr]
-    assert in_scope(found, LaionSource(kind="laion", files=("x",), languages=())) is None
-    assert in_scope(found, WukongSource(kind="wukong", files=("x",))) is None
+    rows = LAION.to_pairs(table, "n", "f", np.arange(3))
+    assert LAION.in_scope(rows).tolist() == [True, False, False]  # type: ignore[union-attr]
+    assert LaionSource(kind="laion", files=("x",), languages=()).in_scope(rows) is None
+    assert WukongSource(kind="wukong", files=("x",)).in_scope(rows) is None
 
 
 def test_a_table_maps_its_own_columns() -> None:
     source = TableSource(kind="table", files=("x",), columns={"url": "link", "caption": "recaption", "width": "w"})
-    found = pairs({"LINK": ["http://a"], "recaption": ["一只猫"], "alt_text": ["猫"], "w": ["640"]}, source)
-    assert (found["caption"], found["width"], found["height"]) == (["一只猫"], [640], [None])
+    columns = pairs({"LINK": ["http://a"], "recaption": ["一只猫"], "alt_text": ["猫"], "w": ["640"]}, source)
+    assert (columns["caption"], columns["width"], columns["height"]) == (["一只猫"], [640], [None])
 
 
 def test_a_file_without_captions_is_refused_by_name() -> None:
@@ -78,11 +81,11 @@ def test_removed_links_from_text_csv_and_parquet(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("# removed in 2024\nhttp://a/1 \n\n")
     (tmp_path / "b.csv").write_text("id,URL\n1,http://a/2\n")
     pq.write_table(pa.table({"url": ["http://a/3"]}), tmp_path / "c.parquet")
-    rule = RemovedLinks(lists=(str(tmp_path / "*.txt"), str(tmp_path / "b.csv"), str(tmp_path / "c.parquet")))
+    rule = RemovedUrls(lists=(str(tmp_path / "*.txt"), str(tmp_path / "b.csv"), str(tmp_path / "c.parquet")))
     table = pa.table({"url": ["http://a/1", "http://a/2", "http://a/3", "http://a/4", None]})
     kept, rejected = rule.split(table)
     assert kept["url"].to_pylist() == ["http://a/4", None]
     assert rejected["reasons"].to_pylist() == [["removed_link"]] * 3
     (tmp_path / "d.csv").write_text("link\nhttp://a/2\n")
     with pytest.raises(ValueError, match=r"d\.csv: a removal list needs a url column; found link"):
-        RemovedLinks(lists=(str(tmp_path / "d.csv"),)).split(table)
+        RemovedUrls(lists=(str(tmp_path / "d.csv"),)).split(table)

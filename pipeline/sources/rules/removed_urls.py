@@ -1,4 +1,8 @@
-"""Lists of links that must not be used, such as the 2,236 that Re-LAION-5B took out (laion.ai/blog/relaion-5b, 2024)."""
+"""Links that must not be used, such as the 2,236 that Re-LAION-5B took out (laion.ai/blog/relaion-5b, 2024).
+
+The rule stands with the sources and not in `filters`, because its lists are files of data sets: Parquet and CSV of millions
+of urls, wherever metadata may lie.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,9 @@ import pyarrow.parquet as pq
 
 from filters.base import Filter
 from pipeline.sources.files import find_files, open_file
-from pipeline.sources.splits import format_of
 
 
-class RemovedLinks(Filter):
+class RemovedUrls(Filter):
     """Rejects pairs whose url stands in one of the lists."""
 
     reasons: ClassVar[tuple[str, ...]] = ("removed_link",)
@@ -40,7 +43,7 @@ def _links(lists: tuple[str, ...]) -> pa.Array:
 def _read_list(path: str) -> pa.Array:
     if path.endswith((".parquet", ".csv")):
         with open_file(path) as handle:
-            table = pq.read_table(handle) if format_of(path) == "parquet" else pyarrow.csv.read_csv(handle)
+            table = pq.read_table(handle) if path.endswith(".parquet") else pyarrow.csv.read_csv(handle)
         column = next((name for name in table.column_names if name.lower() == "url"), None)
         if column is None:
             raise ValueError(f"{path}: a removal list needs a url column; found {', '.join(table.column_names)}")

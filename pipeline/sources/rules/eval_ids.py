@@ -1,11 +1,15 @@
-"""Lists of evaluation images that must not be in a training set, matched by the ids that data sets share."""
+"""Evaluation images that must not be in a training set, matched by the ids that data sets share.
+
+The rule stands with the sources and not in `filters`, because its lists are files of data sets: Karpathy's splits, and the
+lists of COCO-CN and Flickr30k. `load_eval_ids` is also what a run asks before it begins.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -21,7 +25,7 @@ COCO_NAME = re.compile(r"COCO_(?:train|val|test)\d{4}_0*(\d+)(?:\.jpe?g)?(?:#.*)
 NUMBER = re.compile(r"0*(\d+)(?:\.jpe?g)?(?:#.*)?", re.IGNORECASE)
 
 
-class HeldOut(Config):
+class EvalIdList(Config):
     """Images of an evaluation set, by id: a Karpathy split, COCO-CN's lists, Flickr30k's, or plain ids."""
 
     files: tuple[str, ...] = value(
@@ -37,16 +41,16 @@ class HeldOut(Config):
     )
 
 
-class HeldOutError(InvalidInput, ValueError):
+class EvalIdError(InvalidInput, ValueError):
     """A list of test images that cannot be used; the message names the file, the place, and what was expected."""
 
 
-class HeldOutImages(Filter):
+class EvalIds(Filter):
     """Rejects pairs whose image is in one list of evaluation images. A null id is in no list."""
 
     columns: ClassVar[tuple[str, ...]] = ("coco_id", "flickr_id")
     name: str
-    held_out: HeldOut
+    id_list: EvalIdList
 
     @property
     def reasons(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -55,66 +59,68 @@ class HeldOutImages(Filter):
 
     def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
         """True where the image's id stands in the list."""
-        found = [pc.is_in(pairs[column], ids, skip_nulls=True) for column, ids in load_ids(self.held_out).items()]
-        either = found[0] if len(found) == 1 else pc.or_(*found)
-        return {self.reasons[0]: either}
+        ids_by_column = load_eval_ids(self.id_list)
+        masks = [pc.is_in(pairs[column], ids, skip_nulls=True) for column, ids in ids_by_column.items()]
+        return {self.reasons[0]: reduce(pc.or_, masks)}
 
 
 @lru_cache(maxsize=32)
-def load_ids(held_out: HeldOut) -> dict[Match, pa.Array]:
+def load_eval_ids(id_list: EvalIdList) -> dict[Match, pa.Array]:
     """The ids that the files of a list hold, int64, ascending, by the column to match.
 
     Raises:
-        HeldOutError: a file holds something else, no id at all, or numbers of which nothing says what they are.
+        EvalIdError: a file holds something else, no id at all, or numbers of which nothing says what they are.
         NoSuchFiles: a file is missing.
     """
-    found: dict[Match, set[int]] = {}
-    for path in find_files(held_out.files):
-        ids = list(_read(path, held_out))
+    numbers_by_column: dict[Match, set[int]] = {}
+    for path in find_files(id_list.files):
+        ids = list(_read(path, id_list))
         if not ids:
-            raise HeldOutError(f"{path}: expected ids of images; found none")
+            raise EvalIdError(f"{path}: expected ids of images; found none")
         for match, number in ids:
-            found.setdefault(match, set()).add(number)
-    return {match: pa.array(sorted(numbers), pa.int64()) for match, numbers in found.items()}
+            numbers_by_column.setdefault(match, set()).add(number)
+    return {match: pa.array(sorted(numbers), pa.int64()) for match, numbers in numbers_by_column.items()}
 
 
-def _read(path: str, held_out: HeldOut) -> Iterator[tuple[Match, int]]:
+def _read(path: str, id_list: EvalIdList) -> Iterator[tuple[Match, int]]:
     with open_file(path) as file:
         content = file.read()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise HeldOutError(f"{path}: expected text in UTF-8; {error}") from error
+        raise EvalIdError(f"{path}: expected text in UTF-8; {error}") from error
     if text.lstrip()[:1] in ("{", "["):
-        return _of_karpathy(path, text, held_out)
-    return _of_lines(path, text, held_out.match)
+        return _of_karpathy(path, text, id_list)
+    return _of_lines(path, text, id_list.match)
 
 
-def _of_karpathy(path: str, text: str, held_out: HeldOut) -> Iterator[tuple[Match, int]]:
+def _of_karpathy(path: str, text: str, id_list: EvalIdList) -> Iterator[tuple[Match, int]]:
     try:
         content = json.loads(text)
         images = content["images"]
     except (ValueError, TypeError, KeyError) as error:
-        raise HeldOutError(
+        raise EvalIdError(
             f"{path}: expected a Karpathy split, {{'images': [{{'cocoid', 'split'}}]}}; {error!r}"
         ) from error
     for number, image in enumerate(images):
-        place = f"{path}: images[{number}]"
+        location = f"{path}: images[{number}]"
         if not isinstance(image, dict) or "split" not in image:
-            raise HeldOutError(
-                f"{place}: expected an object with `split` and `cocoid` or `filename`; found {image!r:.80}"
+            raise EvalIdError(
+                f"{location}: expected an object with `split` and `cocoid` or `filename`; found {image!r:.80}"
             )
-        if image["split"] in held_out.splits:
-            yield _of_image(place, image, held_out.match)
+        if image["split"] in id_list.splits:
+            yield _of_image(location, image, id_list.match)
 
 
-def _of_image(place: str, image: dict[str, Any], match: Match | None) -> tuple[Match, int]:
+def _of_image(location: str, image: dict[str, Any], match: Match | None) -> tuple[Match, int]:
     if match != "flickr_id" and isinstance(image.get("cocoid"), int):
         return "coco_id", image["cocoid"]
-    found = NUMBER.fullmatch(str(image.get("filename", "")))
-    if found is None or match == "coco_id":
-        raise HeldOutError(f"{place}: expected `cocoid`, or a `filename` that is Flickr's number; found {image!r:.80}")
-    return "flickr_id", int(found[1])
+    number = NUMBER.fullmatch(str(image.get("filename", "")))
+    if number is None or match == "coco_id":
+        raise EvalIdError(
+            f"{location}: expected `cocoid`, or a `filename` that is Flickr's number; found {image!r:.80}"
+        )
+    return "flickr_id", int(number[1])
 
 
 def _of_lines(path: str, text: str, match: Match | None) -> Iterator[tuple[Match, int]]:
@@ -128,6 +134,6 @@ def _of_lines(path: str, text: str, match: Match | None) -> Iterator[tuple[Match
         elif plain and match:
             yield match, int(plain[1])
         elif plain:
-            raise HeldOutError(f"{path}:{number}: {line!r:.80} may be an id of COCO or of Flickr: state `match`")
+            raise EvalIdError(f"{path}:{number}: {line!r:.80} may be an id of COCO or of Flickr: state `match`")
         else:
-            raise HeldOutError(f"{path}:{number}: expected an id such as COCO_val2014_000000391895; found {line!r:.80}")
+            raise EvalIdError(f"{path}:{number}: expected an id such as COCO_val2014_000000391895; found {line!r:.80}")

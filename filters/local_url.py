@@ -1,4 +1,8 @@
-"""The url rule of a source with images of its own."""
+"""The url rule of a source with images of its own, in the place of `rules.url`.
+
+It stands beside the other rules because it sees nothing but the url; that it applies, the source says. How such urls are
+made is `pipeline.sources.local_images`; the downloader refuses the same ones again when it opens a file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ CLIMBS = r"/\.{0,2}(/|#|$)|%5C|%00"
 """An empty part, `.` or `..` (never escaped by `local_url`), a backslash or NUL: the downloader refuses the same."""
 
 
-class LocalUrls(Filter):
+class LocalUrl(Filter):
     """Rejects rows without an image, and those whose file name in the metadata leads out of the source's folders."""
 
     reasons: ClassVar[tuple[str, ...]] = ("url_missing", "url_malformed")
