@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
-from foundation.config import Config, value
-from foundation.errors import InvalidInput
+from foundation.config import Config, load, value
 from trainer.data.augment import AugmentConfig
 from trainer.models.config import ModelConfig
 
 PRESETS = Path(__file__).parent / "presets"
-
-
-class RecipeError(InvalidInput, ValueError):
-    """A training recipe that cannot be used; the message names file, place and value."""
 
 
 class Init(Config):
@@ -125,36 +119,11 @@ def presets() -> list[str]:
 
 
 def load_train_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> TrainRecipe:
-    """A preset by name, or a YAML file, with `key.path=value` overrides (list items by number: stages.0.epochs=2).
+    """Read a preset by name, or a YAML file, with `key.path=value` overrides (list items by number: stages.0.epochs=2).
 
     Raises:
-        RecipeError: no such preset or file, or a value that is not allowed.
+        ConfigError: no such preset or file, or a value that is not allowed.
     """
     path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else PRESETS / f"{name_or_path}.yaml"
-    if not path.exists():
-        raise RecipeError(f"{name_or_path}: no such preset or file; presets: {', '.join(presets())}")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for override in overrides:
-        _override(content, override)
-    try:
-        return TrainRecipe.model_validate(content)
-    except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, one['loc']))}: {one['msg']}; found {one['input']!r:.60}" for one in error.errors()
-        ]
-        raise RecipeError("\n".join([f"{path}: {error.error_count()} thing(s) to mend", *lines])) from None
-
-
-def _override(content: Any, override: str) -> None:
-    place, found, text = override.partition("=")
-    if not found:
-        raise RecipeError(f"--set {override}: expected key.path=value, such as --set stages.0.epochs=2")
-    *parents, last = (int(part) if part.isdigit() else part for part in place.split("."))
-    try:
-        for parent in parents:
-            if isinstance(content, dict):
-                content.setdefault(parent, {})
-            content = content[parent]
-        content[last] = yaml.safe_load(text)
-    except (IndexError, KeyError, TypeError):
-        raise RecipeError(f"--set {override}: there is no such place") from None
+    missing = f"{name_or_path}: no such preset or file; presets: {', '.join(presets())}"
+    return load(TrainRecipe, path, overrides, kind="training recipe", missing=missing)

@@ -208,8 +208,8 @@ def calibrate(
 @recipe_app.command("show")
 def recipe_show(path: Annotated[Path, typer.Argument(help="The recipe (YAML).")], overrides: Overrides = None) -> None:
     """Checks a recipe and prints it with every default, unit and description."""
+    from foundation.config import annotated
     from pipeline.recipe import load_recipe
-    from pipeline.recipe.text import annotated
 
     print(annotated(_or_exit(lambda: load_recipe(path, overrides or ()))), end="")
 

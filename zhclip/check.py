@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from foundation.config import location
 from foundation.errors import ZhclipError
 from zhclip.exits import EXIT_FAILED, EXIT_INVALID, fail
 
@@ -58,12 +59,12 @@ def check_command(
 def _check(run: str, path: Path, against: str | None, as_json: bool, threads: int | None, memory: str | None) -> None:
     from pipeline.inspect.check import show
     from pipeline.inspect.check.check import RuleError, check
-    from pipeline.inspect.check.policy import load_policy, place_of
+    from pipeline.inspect.check.policy import load_policy
 
     try:
         verdicts = check(run, load_policy(path), against, threads, memory)
     except RuleError as error:
-        fail(f"{place_of(path, error.number)}  {error}", error.exit_code)
+        fail(f"{location(path, ('rules', error.number))}  {error}", error.exit_code)
     except ZhclipError as error:
         fail(str(error), error.exit_code)
     if as_json:

@@ -1,29 +1,22 @@
-"""Recipes: what to curate, as validated YAML in which every value has a default, a unit and a description.
-
-`load_recipe` answers bad input with the file, the line, the value found, what is allowed, and the nearest known name.
-"""
+"""Recipes: what to curate, as validated YAML in which every value has a default, a unit and a description."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
 from filters.duplicates import Duplicates
-from foundation.config import Config, value
-from foundation.errors import InvalidInput
+from foundation.config import Config, load, value
 from pipeline.recipe.builtin import no_such_recipe, recipe_path
 from pipeline.recipe.download import Download
 from pipeline.recipe.images import Images
 from pipeline.recipe.score import Score
-from pipeline.sources.registry import SOURCE_KINDS, AnySource
+from pipeline.sources.registry import AnySource
 
 SPEED_ONLY = {"download": {"threads", "shard_deadline"}, "score": {"device"}}  # may change in the middle of a run
 STAGES = ("translate", "plan", "download", "score", "select", "publish")  # the first only where a source has a model
@@ -33,10 +26,6 @@ SELECTING = (
     "max_pairs",
     "cap_keeps",
 )  # of a source: decided on scores, after everything costly
-
-
-class RecipeError(InvalidInput, ValueError):
-    """A recipe that cannot be used; the message names file, place, value and what is allowed."""
 
 
 class Plan(Config):
@@ -134,32 +123,12 @@ class Recipe(Config):
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, or `builtin:NAME`, with `key.path=value` overrides (values in YAML) laid over it.
+    """Read the recipe in a YAML file, or `builtin:NAME`, with `key.path=value` overrides (values in YAML) laid over it.
 
     Raises:
-        RecipeError: the file is missing, is not YAML, or holds a value that is not allowed.
+        ConfigError: the file is missing, is not YAML, or holds a value that is not allowed.
     """
-    given, path = path, recipe_path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise RecipeError(no_such_recipe(given)) from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping with at least `sources`; found {type(content).__name__}")
-    for override in overrides:
-        _override(content, override)
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        raise RecipeError(_explain(error, path, text)) from None
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML; loading it gives an equal recipe."""
-    return yaml.safe_dump(recipe.canonical(), allow_unicode=True, sort_keys=False, width=120)
+    return load(Recipe, recipe_path(path), overrides, missing=no_such_recipe(path))
 
 
 def _translated(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,82 +162,3 @@ def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
 def _unless_off(values: Mapping[str, Any], *later: str) -> dict[str, Any]:
     """Without values that came later and are off (null or false): a run that an older version made has the same digests."""
     return {key: value for key, value in values.items() if key not in later or value not in (None, False)}
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    place, found, text = override.partition("=")
-    if not found or not place:
-        raise RecipeError(f"--set {override}: expected key.path=value, such as --set sources.laion.min_score=0.3")
-    *parents, last = place.split(".")
-    for parent in parents:
-        child = content.get(parent)
-        if not isinstance(child, dict):
-            child = content[parent] = {}
-        content = child
-    content[last] = yaml.safe_load(text)
-
-
-def _explain(error: ValidationError, path: Path, text: str) -> str:
-    root = yaml.compose(text)
-    lines = [f"{path}: {error.error_count()} thing{'s' if error.error_count() > 1 else ''} to mend"]
-    for problem in error.errors():
-        place = _place_in_file(problem["loc"])
-        line = line_of(root, place)
-        where = f"{path}:{line}" if line else str(path)
-        lines.append(f"  {where}  {'.'.join(map(str, place))}: {_problem(problem)}")
-    return "\n".join(lines)
-
-
-def _place_in_file(place: Sequence[Any]) -> Sequence[Any]:
-    """Pydantic puts the kind of a source behind its name; the file does not."""
-    return (*place[:2], *place[3:]) if place[:1] == ("sources",) else place
-
-
-def _problem(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        known = _known_names(problem["loc"][:-1])
-        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
-        return f"unknown name; {hint}"
-    found = "" if problem["type"] == "missing" else f"; found {_short_found(problem['input'])}"
-    return problem["msg"][0].lower() + problem["msg"][1:] + found
-
-
-def _short_found(found: Any) -> str:
-    text = repr(found)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _known_names(place: Sequence[Any]) -> list[str]:
-    model: Any = Recipe
-    steps = list(place)
-    if steps[:1] == ["sources"] and len(steps) > 2:
-        model, steps = SOURCE_KINDS[str(steps[2])], steps[3:]
-    while steps:
-        annotation = model.model_fields[steps[0]].annotation
-        steps = steps[2 if typing.get_origin(annotation) is dict else 1 :]  # the name in a mapping is the user's own
-        model = _model_in(annotation)
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> Any:
-    """The Config class of `X` or `X | None`."""
-    options = [annotation, *getattr(annotation, "__args__", ())]
-    return next(option for option in options if isinstance(option, type) and issubclass(option, Config))
-
-
-def line_of(node: yaml.Node | None, place: Sequence[Any]) -> int | None:
-    """The line on which the deepest part of `place` that the file holds stands, from 1."""
-    line = None
-    for step in place:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((key, child) for key, child in node.value if key.value == str(step)), None)
-            if pair is None:
-                return line
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.inspect.verify import verify_run
-from pipeline.recipe import RecipeError, load_recipe
+from pipeline.recipe import ConfigError, load_recipe
 from pipeline.run.folder import read_run
 from tests.runs import REPOSITORY, Site
 
@@ -32,5 +32,5 @@ def test_pairs_above_the_limit_are_in_the_ledger(site: Site, tmp_path: Path) -> 
 
 
 def test_a_limit_without_scores_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"max_nsfw needs score\.nsfw"):
+    with pytest.raises(ConfigError, match=r"max_nsfw needs score\.nsfw"):
         load_recipe(REPOSITORY / "demo" / "recipes" / "demo.yaml", ["sources.laion.max_nsfw=0.5"])

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from foundation.config import ConfigError
 from pipeline.inspect.check.check import RuleError, Verdict, check
 from pipeline.inspect.check.drift import p_value
-from pipeline.inspect.check.policy import DEFAULT, Policy, PolicyError, load_policy
+from pipeline.inspect.check.policy import DEFAULT, Policy, load_policy
 from pipeline.run.folder import Run
 from tests.runs import REPOSITORY
 
@@ -167,7 +168,7 @@ def test_any_query_that_gives_a_number(finished: Run) -> None:
 def test_a_policy_that_cannot_be_used_says_where_and_why(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(PolicyError) as error:
+    with pytest.raises(ConfigError) as error:
         load_policy(path)
     assert said in str(error.value) and str(path) in str(error.value)
 
