@@ -51,7 +51,9 @@ class Unreadable:
 
 
 def guarded(split: Split, pieces: Iterable[Block | Unreadable]) -> Iterator[Block | Unreadable]:
-    """`pieces` of a split as they are read; what ends them early because the file is damaged becomes an Unreadable.
+    """`pieces` of a split as they are read, without empty blocks.
+
+    What ends them early because the file is damaged becomes an Unreadable.
 
     Raises:
         OSError: a remote file system does not answer.
@@ -62,7 +64,9 @@ def guarded(split: Split, pieces: Iterable[Block | Unreadable]) -> Iterator[Bloc
     next_row = split.first_row
     try:
         for piece in pieces:
-            if isinstance(piece, Block) and len(piece.positions):
+            if isinstance(piece, Block):
+                if len(piece.positions) == 0:
+                    continue
                 next_row = int(piece.positions[-1]) + 1
             yield piece
     except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors derive from these

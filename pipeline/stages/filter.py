@@ -9,13 +9,11 @@ import pyarrow.compute as pc
 from filters.base import decode_reasons, reasons_of
 from filters.base import judge as judge_rows
 from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.keys import key_ranges
 from pipeline.run.ledger import REJECTED, entries, write_ledger
+from pipeline.stages.read.buckets import BucketWriter, read_bucket
 from pipeline.stages.read.layout import Layout, read_layout
-from pipeline.stages.read.stage import IPC, ROWS_SCHEMA, read_bucket, slices_by_bucket
-
-HEX_VALUE = np.zeros(256, dtype=np.int64)
-HEX_VALUE[list(b"0123456789abcdef")] = np.arange(16)
-RANGE_DIGITS = 6
+from pipeline.stages.read.stage import ROWS_SCHEMA
 
 
 def expected(run: Run) -> list[str]:
@@ -35,25 +33,14 @@ def _judge_bucket(run: Run, shard: str, attempt: Attempt) -> None:
     ranges = key_ranges(kept["key"], layout.buckets)
     counts["ranges"] = np.bincount(ranges, minlength=layout.buckets).tolist()
     kept_path, ledger_path = attempt.folder / "kept.arrow", attempt.folder / "ledger.parquet"
-    with pa.OSFile(str(kept_path), "wb") as sink, pa.ipc.new_file(sink, kept.schema, options=IPC) as writer:
-        for piece in slices_by_bucket(kept, ranges, layout.buckets):
-            writer.write_batch(piece)
+    with BucketWriter(kept_path, kept.schema, layout.buckets) as writer:
+        writer.write(kept, ranges)
     write_ledger(ledger_path, rejected)
     attempt.commit(
         {ledger_path: run.ledger_path("judge", shard)},
         counts,
         scratch={kept_path: run.path("judge", f"{shard}.arrow")},
     )
-
-
-def key_ranges(keys: pa.ChunkedArray, ranges: int) -> np.ndarray:
-    """Which of `ranges` equal parts of the key space each key (32 hex digits) falls into; in key order."""
-    if len(keys) == 0:
-        return np.zeros(0, dtype=np.int64)
-    digits = np.frombuffer(pc.utf8_slice_codeunits(keys, 0, RANGE_DIGITS).combine_chunks().buffers()[2], dtype=np.uint8)
-    weights = 16 ** np.arange(RANGE_DIGITS - 1, -1, -1)
-    leading = HEX_VALUE[digits[: len(keys) * RANGE_DIGITS].reshape(-1, RANGE_DIGITS)] @ weights
-    return leading * ranges // 16**RANGE_DIGITS
 
 
 def _bucket(run: Run, layout: Layout, bucket: int) -> pa.Table:

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import rows_by_source, write_parquet
+from pipeline.stages.read.buckets import read_bucket
 from pipeline.stages.read.layout import read_layout
-from pipeline.stages.read.stage import read_bucket
 
 
 @dataclass(frozen=True)

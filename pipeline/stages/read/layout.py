@@ -54,11 +54,12 @@ def make_layout(run: Run) -> Layout:
 
 def read_layout(run: Run) -> Layout:
     """The layout that `make_layout` wrote."""
-    return _read(_path(run))
+    path = _path(run)
+    return _read(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path) -> Layout:
+def _read(path: Path, modified_ns: int) -> Layout:  # noqa: ARG001  another time, another content
     content = json.loads(path.read_text(encoding="utf-8"))
     return Layout(
         tuple(Split.from_json(split) for split in content["splits"]),
