@@ -121,8 +121,9 @@ class JsonItems:
                     raise self._error(error.msg) from error
                 continue
             may_go_on = isinstance(content, int | float) and len(self._text) - end < LONGEST_NUMBER
+            length = end - self._at  # `_more` moves the text
             if not may_go_on or not self._more():
-                self._at = end
+                self._at += length
                 return content
 
     def _more(self) -> bool:
