@@ -5,19 +5,27 @@ AIRFLOW := .airflow
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo merge test lint format airflow bench flink soak clean
+.PHONY: demo merge test lint lock format airflow bench flink soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.installed: setup.py
-	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 12), "zhclip needs Python 3.11 or 3.12; name it with make PYTHON=..."'
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+$(VENV)/.installed: setup.py requirements.lock
+	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), "zhclip needs Python 3.11 to 3.13; name it with make PYTHON=..."'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --constraint requirements.lock --editable '.[dev]'
 	@# For tests, without what they ask for: an old lmdb, and a second OpenCV over the headless one.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'cn-clip==1.6.0' 'rapidocr-onnxruntime==1.4.4'
+	$(PIP) --no-deps 'cn-clip==1.6.0' 'rapidocr-onnxruntime==1.4.4'
 	@touch $@
+
+lock: $(VENV)/.installed ## resolve requirements.lock anew: the versions that `make` installs and CI tests
+	$(PIP) uv
+	@# dataclasses, which img2dataset names, has a 0.8 for Python 3.6 alone.
+	echo 'dataclasses<0.7' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --upgrade \
+	    --no-annotate --no-header --constraints - --output-file requirements.lock setup.py
 
 demo: $(VENV)/.installed ## curate a small world of drawings, offline, and train on it
 	$(BIN)/python -m demo --run $(RUN)

@@ -97,7 +97,6 @@ DEV = [
     "setuptools>=77",
     "types-PyYAML",
     "webdataset>=0.2.111,<0.3",
-    "wheel",
 ]
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from foundation.errors import EXIT_INTERRUPTED, InvalidInput, ZhclipError
+from foundation.extras import need
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a checkpoint.")
 
@@ -56,6 +57,7 @@ def train(
     """
 
     def work() -> None:
+        need("train", "zhclip train")
         from trainer.config import load_train_recipe
         from trainer.distributed import join_world
         from trainer.train import STOPPED, Trainer, settle_recipe
@@ -93,6 +95,7 @@ def ablate_command(
     """
 
     def work() -> None:
+        need("train", "zhclip ablate")
         from trainer.ablate import ablate
         from trainer.ablate_report import ablation_table, verdicts, write_ablation
         from trainer.config import load_train_recipe
@@ -143,6 +146,7 @@ def evaluate_retrieval_command(
     """
 
     def work() -> None:
+        need("train", "zhclip evaluate retrieval")
         import torch
 
         from trainer.checkpoint import open_model
@@ -176,6 +180,7 @@ def export(
     """
 
     def work() -> None:
+        need("train", "zhclip export")
         from trainer.checkpoint import open_model
         from trainer.models.exchange import save_cn_clip, save_transformers
 

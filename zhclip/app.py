@@ -16,7 +16,7 @@ from rich.markup import escape
 from foundation.errors import ZhclipError
 from trainer.cli import add_commands
 from zhclip.check import add_command as add_check
-from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, fail, tell
+from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, fail, require, tell
 from zhclip.report import add_command as add_report
 from zhclip.serve import add_command as add_serve
 from zhclip.sql import add_command as add_sql
@@ -29,6 +29,7 @@ recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
 app.add_typer(recipe_app, name="recipe")
 CORES = os.cpu_count() or 1
 PASS_ON = {"allow_extra_args": True}
+EXTRAS = {"select": "plan", "publish": "plan"}  # of stages that have no extra of their own name
 
 RunFolder = Annotated[
     Path, typer.Option("--run", help="The run's folder; a new one is started, an existing one continued.")
@@ -188,6 +189,7 @@ def calibrate(
     """
     from foundation.quiet import quiet_libraries
 
+    require("score", "zhclip calibrate")
     quiet_libraries()
     from pipeline.inspect.calibrate import report as report
     from pipeline.inspect.calibrate.estimate import calibrate as work
@@ -267,6 +269,8 @@ def _stages(
 ) -> None:
     from foundation.quiet import quiet_libraries
 
+    for stage in stages:
+        require(EXTRAS.get(stage, stage), f"zhclip {stage}")
     quiet_libraries()
     from pipeline.inspect.status import print_funnel, summary
     from pipeline.runners.driver import run_stages

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from foundation.errors import ZhclipError
-from zhclip.exits import EXIT_INVALID, fail
+from zhclip.exits import EXIT_INVALID, fail, require
 
 
 def add_command(app: typer.Typer) -> None:
@@ -34,6 +34,7 @@ def report_command(
     zhclip report runs/october --against runs/september --out october.html
     zhclip report runs/first --price download=0.4 --price score=2.1
     """
+    require("report", "zhclip report")
     from pipeline.inspect.report.write import write_report
 
     path = out or run / "report.html"

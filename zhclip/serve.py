@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zhclip.exits import EXIT_INVALID, fail
+from zhclip.exits import EXIT_INVALID, fail, require
 
 
 def add_command(app: typer.Typer) -> None:
@@ -40,6 +40,7 @@ def serve_command(
     """
     from foundation.quiet import quiet_libraries
 
+    require("serve", "zhclip serve")
     quiet_libraries()
     from pipeline.serve.guard import SHORTEST_TOKEN, Access, is_loopback
 
