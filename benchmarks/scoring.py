@@ -27,7 +27,7 @@ from torch import nn
 from transformers import AutoModel, XLMRobertaConfig, XLMRobertaTokenizer
 
 from foundation.devices import pick_device, pick_dtype
-from foundation.weights import Source
+from foundation.hub import ModelFiles
 from pipeline.recipe.score import Score
 from pipeline.stages.score.images import Preprocessor
 from pipeline.stages.score.models import ImageTower, TextTower
@@ -77,7 +77,7 @@ def make_scorer(small: bool, batch_size: int, dtype_name: str) -> Scorer:
         clip = open_clip.create_model("ViT-B-32", load_weights=False, force_quick_gelu=True)
     visual = clip.visual.eval().requires_grad_(False).to(device, dtype)
     head = nn.Linear(base.hidden_size, 512).requires_grad_(False).to(device)
-    none = Source("random", "none", Path(), ())
+    none = ModelFiles("random", "none", Path(), ())
     image = ImageTower(none, visual, Preprocessor(visual.preprocess_cfg), 512, device, dtype)
     return Scorer(config, TextTower(none, tokenizer, transformer, head), image)
 

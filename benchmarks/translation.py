@@ -26,7 +26,7 @@ import torch
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, MarianTokenizer
 
 from foundation.devices import pick_device, pick_dtype
-from foundation.weights import Source
+from foundation.hub import ModelFiles
 from pipeline.sources.translation import Translation
 from pipeline.stages.translate.marian import Translator, batches_by_length
 
@@ -70,7 +70,7 @@ def make_translator(beams: int, batch_tokens: int, dtype_name: str) -> EndedTran
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = make_tokenizer(Path(folder))
     options = Translation(model="random", beams=beams, batch_tokens=batch_tokens)
-    return EndedTranslator(options, Source("random", "none", Path(), ()), tokenizer, model)
+    return EndedTranslator(options, ModelFiles("random", "none", Path(), ()), tokenizer, model)
 
 
 def make_tokenizer(folder: Path) -> Any:

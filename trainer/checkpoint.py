@@ -67,7 +67,7 @@ def open_model(path: Path, preset: str | None = None) -> ChineseCLIP:
 
     Raises:
         CheckpointError: a foreign checkpoint, and no preset named.
-        WeightsError: weights that do not fit.
+        ModelError: weights that do not fit.
     """
     if preset:
         config = load_train_recipe(preset).model

@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from foundation.config import Config, value
+from foundation.config import value
+from foundation.placement import Placement
 
 # What each published Multilingual-CLIP text tower was distilled for (table in the multilingual-clip README).
 PAIRED_TOWERS = {
@@ -18,7 +19,7 @@ PAIRED_TOWERS = {
 }
 
 
-class Score(Config):
+class Score(Placement):
     """Which pair of towers scores the pairs, and how it runs. A threshold on scores belongs to one pair of towers."""
 
     text_model: str = value(
@@ -32,10 +33,6 @@ class Score(Config):
         None,
         "image tower: 'NAME:PRETRAINED' of open_clip (PRETRAINED a tag or a weights file), or a local folder with "
         "open_clip_config.json and weights; null for the tower that the text model was made for",
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = value("auto", "where the towers run")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = value(
-        "auto", "weights; auto: bfloat16 where the processor or GPU computes in it, else float32"
     )
     batch_size: int = value(64, "images, or captions, in one forward pass", "items", ge=1, le=65536)
     max_tokens: int = value(128, "longer captions are cut, start and end tokens included", "tokens", ge=4, le=512)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundation.formats.lines import shown
 from trainer.evaluate.layouts import (
     Benchmark,
     Content,
@@ -26,7 +27,7 @@ from trainer.evaluate.layouts import (
     read_tsv,
 )
 from trainer.evaluate.retrieval import BOTH, Direction
-from trainer.evaluate.sources import EvaluationSetError, ImageSource, shown
+from trainer.evaluate.sources import EvaluationSetError, ImageSource
 
 __all__ = ["EvaluationSet", "EvaluationSetError"]
 

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.evaluate.sources import Base64Rows, EvaluationSetError, Files, ImageSource, TarMembers, lines, shown
+from foundation.formats.captions import is_segmented, parse_line, unsegmented
+from foundation.formats.lines import shown
+from trainer.evaluate.sources import Base64Rows, EvaluationSetError, Files, ImageSource, TarMembers, lines
 
 Benchmark = Literal["muge", "flickr30k-cn", "coco-cn"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -23,10 +25,6 @@ FIELDS = (
     ("image_ids", "item_ids"),
 )  # Chinese-CLIP's names, MUGE's names
 COLUMNS = ("key", "caption", "tar", "offset", "length", "image_sha256")
-CAPTION = re.compile(
-    r"(?P<image>[^\s#]+?)(?:\.jpe?g)?(?P<mark>#[a-z]+)?(?:#(?P<number>\d+))?\s+(?P<text>.*\S)", re.IGNORECASE
-)
-WORD_TAG = re.compile(r":[a-z]+$")  # part of speech, as the segmenter of Flickr30k-CN appends it
 
 
 @dataclass(frozen=True)
@@ -147,23 +145,17 @@ def read_flickr30k_cn(folder: Path, split: str | None) -> Content | None:
 
 def _read_captions(path: Path, only: frozenset[str] | None = None) -> Texts:
     """Lines of IMAGE#zhm#NUMBER, white space, caption; those of images in `only`."""
-    texts = Texts()
+    texts, segmented = Texts(), is_segmented(path.name)
     for number, line in lines(path):
-        match = CAPTION.fullmatch(line)
-        if match is None:
+        caption = parse_line(line)
+        if caption is None:
             raise EvaluationSetError(
                 f"{path}:{number}: expected IMAGE#NUMBER, a tab or space, a caption; found {shown(line)}"
             )
-        if only is None or match["image"] in only:
-            text = unsegmented(match["text"]) if path.name.startswith("seg.") else match["text"]
-            texts.add(line.split(maxsplit=1)[0], text, [match["image"]], f"{path}:{number}")
+        if only is None or caption.id.image in only:
+            text = unsegmented(caption.text) if segmented else caption.text
+            texts.add(caption.written_id, text, [caption.id.image], f"{path}:{number}")
     return texts
-
-
-def unsegmented(text: str) -> str:
-    """A caption of words, with or without tags, as people write it: `一个:m 男人:n` → 一个男人; Latin words stay apart."""
-    words = [WORD_TAG.sub("", word) for word in text.split()]
-    return re.sub(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])", "", " ".join(words))
 
 
 def read_folder(folder: Path, split: str | None) -> Content | None:

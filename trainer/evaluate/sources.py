@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from foundation.errors import InvalidInput
-
-STANDARD_ALPHABET = bytes.maketrans(
-    b"-_", b"+/"
-)  # URL-safe base64, as MUGE and Chinese-CLIP write it, to the usual one
+from foundation.formats.base64_tsv import decode, scan_rows
+from foundation.formats.lines import FormatError, numbered_lines
 
 
 class EvaluationSetError(InvalidInput, ValueError):
@@ -47,33 +43,23 @@ class Base64Rows:
             EvaluationSetError: a row without a tab, or an id that came before.
         """
         places: dict[str, tuple[int, int]] = {}
-        offset = 0
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                name, tab, _ = line.partition(b"\t")
-                key = name.decode("utf-8", "replace").strip()
-                if line.strip() and not (tab and key):
-                    raise EvaluationSetError(f"{path}:{number}: expected id, tab, base64; found {shown(line)}")
-                if key in places:
-                    raise EvaluationSetError(f"{path}:{number}: image {key} has been in line {places[key][0]} already")
-                if key:
-                    places[key] = (number, offset + len(name) + 1)
-                offset += len(line)
+        try:
+            for image, line, offset in scan_rows(path):
+                if image in places:
+                    raise EvaluationSetError(
+                        f"{path}:{line}: image {image} has been in line {places[image][0]} already"
+                    )
+                places[image] = (line, offset)
+        except FormatError as error:
+            raise EvaluationSetError(str(error)) from None
         return cls(path, tuple(places), tuple(places.values()))
 
     def read(self) -> Iterator[bytes]:
-        """The decoded rows; raises EvaluationSetError on one that is no base64."""
+        """The decoded rows; raises FormatError on one that is no base64."""
         with self.path.open("rb") as file:
             for number, offset in self.places:
                 file.seek(offset)
-                yield self._decode(file.readline(), number)
-
-    def _decode(self, text: bytes, number: int) -> bytes:
-        text = text.strip().translate(STANDARD_ALPHABET).rstrip(b"=")
-        try:
-            return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-        except binascii.Error as error:
-            raise EvaluationSetError(f"{self.path}:{number}: expected base64 ({error}); found {shown(text)}") from None
+                yield decode(file.readline(), f"{self.path}:{number}")
 
 
 @dataclass(frozen=True)
@@ -137,23 +123,12 @@ class TarMembers:
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank, without their end; raises EvaluationSetError on what is no UTF-8."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise EvaluationSetError(
-                    f"{path}:{number}: expected UTF-8 ({error.reason}); found {shown(line)}"
-                ) from None
-            if text:
-                yield number, text
-
-
-def shown(found: object) -> str:
-    """Something found, short enough for a message."""
-    text = repr(found)
-    return text if len(text) <= 60 else text[:57] + "…"
+    """Numbered lines that are not blank, without white space around; raises EvaluationSetError on what is not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            yield from ((number, line.strip()) for number, line in numbered_lines(file, str(path)))
+    except FormatError as error:
+        raise EvaluationSetError(str(error)) from None
 
 
 def _folders(root: Path, depth: int) -> Iterable[Path]:

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from open_clip import pretrained
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import BertModel, ChineseCLIPModel
 
-from foundation.errors import InvalidInput
+from foundation.hub import ModelError
+from foundation.weights import read_state
 from trainer.models.clip import ChineseCLIP
 from trainer.models.exchange import from_transformers
 
 POSITIONS = ("visual.positional_embedding", "visual.attnpool.positional_embedding")  # ViT, ResNet
-STATE_KEYS = ("state_dict", "model")  # where a training checkpoint keeps the weights
 NAMES_SHOWN = 8
 
 log = logging.getLogger(__name__)
-
-
-class WeightsError(InvalidInput, ValueError):
-    """Weights that cannot be read or do not fit the model; the message names the source and every difference in short."""
 
 
 class Sources(Protocol):
@@ -51,7 +45,7 @@ def initialise(model: ChineseCLIP, sources: Sources) -> None:
     """Fill `model` in place, first from the checkpoint, then each tower from a source of its own.
 
     Raises:
-        WeightsError: a source cannot be read or does not fit.
+        ModelError: a source cannot be read or does not fit.
     """
     if sources.checkpoint:
         load_checkpoint(model, sources.checkpoint)
@@ -69,9 +63,9 @@ def load_image_tower(model: ChineseCLIP, source: str) -> None:
         source: a file (state dict, training checkpoint, TorchScript, safetensors), or open_clip's `NAME:PRETRAINED`.
 
     Raises:
-        WeightsError: no such file or tag, or weights that do not fit.
+        ModelError: no such file or tag, or weights that do not fit.
     """
-    state = read_state(Path(source) if Path(source).is_file() else _download_open_clip(model, source))
+    state = read_state([Path(source) if Path(source).is_file() else _download_open_clip(model, source)])
     wanted = {name: tensor for name, tensor in state.items() if _of_image(name)}
     _fill(model, wanted, set(filter(_of_image, model.state_dict())), source)
 
@@ -82,14 +76,14 @@ def load_text_tower(model: ChineseCLIP, source: str) -> None:
     `text_projection` stays random, as in the paper (appendix A.2).
 
     Raises:
-        WeightsError: there is no such model, or its weights do not fit.
+        ModelError: there is no such model, or its weights do not fit.
     """
     try:
         bert, report = BertModel.from_pretrained(
             source, add_pooling_layer=False, output_loading_info=True, dtype=torch.float32, ignore_mismatched_sizes=True
         )
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{source}: no BERT that can be read: {error}") from error
+        raise ModelError(f"{source}: no BERT that can be read: {error}") from error
     state = {f"bert.{name}": tensor for name, tensor in bert.state_dict().items() if name not in report["missing_keys"]}
     _fill(model, state, {name for name in model.state_dict() if name.startswith("bert.")}, source)
 
@@ -99,35 +93,11 @@ def load_checkpoint(model: ChineseCLIP, source: str) -> None:
     Face ChineseCLIPModel (folder or hub id).
 
     Raises:
-        WeightsError: there is no such checkpoint, or its weights do not fit.
+        ModelError: there is no such checkpoint, or its weights do not fit.
     """
-    state = read_state(Path(source)) if Path(source).is_file() else _read_transformers(source)
+    state = read_state([Path(source)]) if Path(source).is_file() else _read_transformers(source)
     state = {name: tensor for name, tensor in state.items() if not name.startswith("bert.pooler.")}
     _fill(model, state, set(model.state_dict()), source)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Names and weights in a file; runs no code from it (pickles are read as weights only).
-
-    Raises:
-        WeightsError: the file holds no named weights.
-    """
-    content: Any
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        elif _is_torchscript(path):  # the form in which OpenAI published its models
-            content = torch.jit.load(path, map_location="cpu").state_dict()
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # every reader has its own errors; all mean the same here
-        raise WeightsError(f"{path}: no weights that can be read: {error}") from error
-    for key in STATE_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not named weights")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
 
 
 def resize_positions(embedding: Tensor, positions: int) -> Tensor:
@@ -147,19 +117,12 @@ def _of_image(name: str) -> bool:
     return name.startswith("visual.") or name == "logit_scale"
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
 def _download_open_clip(model: ChineseCLIP, source: str) -> Path:
     name, found, tag = source.partition(":")
     settings = pretrained.get_pretrained_cfg(name, tag) if found else {}
     if not settings:
         known = pretrained.list_pretrained_tags_by_model(name)
-        raise WeightsError(
+        raise ModelError(
             f"{source}: no such file, and no NAME:PRETRAINED of open_clip; {name} has: {', '.join(known) or 'none'}"
         )
     trained_with = "quick_gelu" if settings.get("quick_gelu") else "gelu"
@@ -170,16 +133,16 @@ def _download_open_clip(model: ChineseCLIP, source: str) -> Path:
     try:
         return Path(pretrained.download_pretrained(settings))
     except Exception as error:  # hub, network and disk errors of several libraries
-        raise WeightsError(f"{source}: download failed: {error}") from error
+        raise ModelError(f"{source}: download failed: {error}") from error
 
 
 def _read_transformers(source: str) -> dict[str, Tensor]:
     try:
         clip, report = ChineseCLIPModel.from_pretrained(source, output_loading_info=True, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{source}: no Chinese-CLIP checkpoint (.pt) or Hugging Face folder: {error}") from error
+        raise ModelError(f"{source}: no Chinese-CLIP checkpoint (.pt) or Hugging Face folder: {error}") from error
     if report["missing_keys"]:
-        raise WeightsError(f"{source}: {_listed('missing', report['missing_keys'])}")
+        raise ModelError(f"{source}: {_listed('missing', report['missing_keys'])}")
     return from_transformers(clip.state_dict())
 
 
@@ -203,7 +166,7 @@ def _fill(model: ChineseCLIP, state: dict[str, Tensor], expected: set[str], sour
         _listed("of another shape", shapes),
     ]
     if any(problems):
-        raise WeightsError(f"{source} does not fit the model: {'; '.join(filter(None, problems))}")
+        raise ModelError(f"{source} does not fit the model: {'; '.join(filter(None, problems))}")
     model.load_state_dict(state, strict=False)
 
 

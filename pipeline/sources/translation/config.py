@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from foundation.config import value
+from foundation.placement import Placement
 
-from foundation.config import Config, value
 
-
-class Translation(Config):
+class Translation(Placement):
     """Where the Chinese of an English caption comes from: files of translations, a MarianMT model, or both."""
 
     files: tuple[str, ...] = value(
@@ -24,10 +23,6 @@ class Translation(Config):
         None,
         "put before each text of a model with several target languages, such as '>>cmn_Hans<<' (opus-mt-en-zh's card asks "
         "for one); '': none; null: '>>cmn_Hans<<' where the model's vocabulary has it",
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = value("auto", "where the model runs")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = value(
-        "auto", "weights; auto: bfloat16 where the processor or GPU computes in it, else float32"
     )
     batch_tokens: int = value(1024, "of one batch, padding included; texts of like length share one", "tokens", ge=16)
     max_tokens: int = value(128, "longer texts are cut, and longer translations end there", "tokens", ge=4, le=512)

@@ -22,14 +22,14 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from foundation.errors import InvalidInput
+from foundation.formats.captions import is_segmented, parse_id, unsegmented
+from foundation.formats.lines import FormatError, numbered_lines
 from pipeline.sources.files import NoSuchFiles, find_files, open_file
 from pipeline.sources.translation.config import Translation
-from pipeline.sources.translation.text import one_line, to_simplified, unsegmented
+from pipeline.sources.translation.text import one_line, to_simplified
 
 ID_NAMES = ("id", "caption_id", "annotation_id", "region_id")
 TEXT_NAMES = ("zh", "chinese", "translation", "caption", "text", "phrase")  # the first that is there
-SEGMENTED = re.compile(r"(^|/)seg\.[^/]*$|bosonseg")
-CAPTION_ID = re.compile(r"(?P<image>[^#]+?)(?:\.jpe?g)?(?P<marks>(?:#\w+)*)", re.IGNORECASE)
 
 Entry = tuple[str, object, object]  # FILE:LINE or like it, id, text
 
@@ -83,12 +83,12 @@ def _cached(files: tuple[str, ...], simplified: bool) -> dict[str, str]:
 
 def _load(path: str) -> dict[str, str]:
     texts: dict[str, str] = {}
-    is_segmented = SEGMENTED.search(path) is not None
+    segmented = is_segmented(path)
     for location, given_id, given_text in _entries(path):
         name, text = _id(given_id, location), _text(given_text, location)
         if name is None or not text:
             continue
-        text = unsegmented(text) if is_segmented else text
+        text = unsegmented(text) if segmented else text
         if texts.setdefault(name, text) != text:
             raise TranslationFileError(f"{location}: a second translation of {name}: {text!r}; before: {texts[name]!r}")
     if not texts:
@@ -150,7 +150,7 @@ def _read_csv(path: str, file: BinaryIO) -> Iterator[Entry]:
     locations: list[str] = []
 
     def texts() -> Iterator[str]:
-        for location, line in _lines(path, file, keep_empty=True):
+        for location, line in _lines(path, file, keep_blank=True):
             locations[:] = [location]  # of the last line of a row, which may have several
             yield line + "\n"
 
@@ -183,28 +183,23 @@ def _of_rows(rows: Iterable[tuple[str, list[str]]]) -> Iterator[Entry]:
         yield location, row[columns[0]], row[columns[1]]
 
 
-def _lines(path: str, file: BinaryIO, keep_empty: bool = False) -> Iterator[tuple[str, str]]:
-    """FILE:LINE and the line without its end; a byte order mark is skipped."""
-    for number, raw in enumerate(file, 1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise TranslationFileError(f"{path}:{number}: not UTF-8 ({error.reason}); found {raw[:40]!r}") from None
-        if keep_empty or line.strip():
+def _lines(path: str, file: BinaryIO, keep_blank: bool = False) -> Iterator[tuple[str, str]]:
+    """FILE:LINE and the line without its end."""
+    try:
+        for number, line in numbered_lines(file, path, keep_blank):
             yield f"{path}:{number}", line
+    except FormatError as error:
+        raise TranslationFileError(str(error)) from None
 
 
 def _id(given: object, location: str) -> str | None:
     """The id as a caption is looked up by; None for one that is marked as English."""
     if isinstance(given, bool) or not isinstance(given, str | int) or not str(given).strip():
         raise TranslationFileError(f"{location}: expected text or a whole number as id; found {_shown(given)}")
-    match = CAPTION_ID.fullmatch(str(given).strip())
-    if match is None:
+    caption_id = parse_id(str(given).strip())
+    if caption_id is None:
         return str(given).strip()
-    marks = match["marks"].split("#")[1:]
-    if any(mark.lower().startswith("en") for mark in marks):
-        return None
-    return "#".join([match["image"], *(mark for mark in marks if mark.isdigit())])
+    return None if caption_id.is_english else caption_id.plain
 
 
 def _text(given: object, location: str) -> str:

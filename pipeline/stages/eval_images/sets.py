@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from foundation.errors import InvalidInput
+from foundation.formats.base64_tsv import read_rows
+from foundation.formats.lines import numbered_lines
 from pipeline.recipe.images import TestImages
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")  # MUGE and Chinese-CLIP write URL-safe base64
 
 
 class TestImagesError(InvalidInput, ValueError):
@@ -48,34 +47,18 @@ def read_images(config: TestImages) -> Iterator[tuple[str, bytes]]:
     """Id and encoded bytes of each image; one is in memory at a time.
 
     Raises:
-        TestImagesError: see `find_images`; or a row is not id, tab, base64.
+        TestImagesError: see `find_images`.
+        FormatError: a row of a table is not id, tab, base64.
     """
     for path in find_images(config):
         if path.suffix.lower() == ".tsv":
-            yield from _rows(path)
+            yield from read_rows(path)
         elif path.suffix.lower() == ".zip":
             yield from _members(path, config)
         elif path.suffix.lower() in SUFFIXES:
             yield path.stem, path.read_bytes()
         else:
             raise TestImagesError(f"{path}: expected .tsv, .zip or an image; found {path.suffix or 'no ending'}")
-
-
-def _rows(path: Path) -> Iterator[tuple[str, bytes]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            line = line.rstrip(b"\r\n")
-            name, tab, text = line.partition(b"\t")
-            if not line.strip():
-                continue
-            if not (tab and name.strip()):
-                raise TestImagesError(f"{path}:{number}: expected id, tab, base64; found {line[:40]!r}")
-            text = text.strip().translate(STANDARD_ALPHABET).rstrip(b"=")
-            try:
-                image = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-            except binascii.Error as error:
-                raise TestImagesError(f"{path}:{number}: expected base64 ({error}); found {text[:40]!r}") from None
-            yield name.decode("utf-8", "replace").strip(), image
 
 
 def _members(path: Path, config: TestImages) -> Iterator[tuple[str, bytes]]:
@@ -108,6 +91,7 @@ def _only(files: list[Any], config: TestImages) -> list[Any]:
 
 def _lines(path: str) -> list[str]:
     try:
-        return [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        with Path(path).open("rb") as file:
+            return [line.strip() for _, line in numbered_lines(file, path)]
     except OSError as error:
         raise TestImagesError(f"{path}: expected a list of image names ({error.strerror})") from None

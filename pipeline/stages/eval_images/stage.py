@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from foundation.failure import Failure
+from foundation.formats.lines import FormatError
 from pipeline.recipe.download import Download
 from pipeline.run.folder import Item, Run, RunError
 from pipeline.run.ledger import write_parquet
@@ -60,7 +61,7 @@ def check(run: Run) -> None:
     for name, config in run.recipe.images.test_sets.items():
         try:
             find_images(config)
-        except TestImagesError as error:
+        except (FormatError, TestImagesError) as error:
             raise RunError(f"images.test_sets.{name}: {error}") from error
 
 

@@ -16,16 +16,17 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
 
-from foundation.weights import (
+from foundation.hub import (
     IMAGE_WEIGHTS,
     ModelError,
+    ModelFiles,
     ModelNotFound,
-    Source,
+    ModelSetting,
     digest,
     find_weights,
-    read_state,
     revision_of,
 )
+from foundation.weights import read_state
 from pipeline.stages.score.images import Preprocessor
 
 # Buffers that older transformers stored, and a layer whose output Multilingual-CLIP does not use.
@@ -39,11 +40,20 @@ VOCABULARIES = (
 WRONG_ON_HUB = {("ViT-B-16-plus-240", "laion400m_e32")}
 
 
+TEXT_MODEL = ModelSetting(
+    name="text_model",
+    revision_name="text_revision",
+    example="M-CLIP/NAME",
+    small_files=("*.json", "*.txt", "*.model", "base/*.json"),  # configurations and every kind of tokenizer
+    contents="config.json, tokenizer files",
+)
+
+
 @dataclass(frozen=True)
 class TextTower:
     """A transformer, averaged over the tokens of a caption, then one linear layer."""
 
-    source: Source
+    source: ModelFiles
     tokenizer: Any
     transformer: Any  # a PreTrainedModel of transformers
     head: nn.Linear  # always float32: it costs nothing and its input is the float32 mean
@@ -74,7 +84,7 @@ class TextTower:
 class ImageTower:
     """The visual half of an open_clip model, with the transform it was trained for."""
 
-    source: Source
+    source: ModelFiles
     visual: nn.Module
     preprocessor: Preprocessor
     dim: int  # length of an embedding
@@ -86,7 +96,7 @@ class ImageTower:
         return self.visual(self.preprocessor.normalize(pixels.to(self.device), self.dtype)).float()
 
 
-def load_text_tower(source: Source, device: torch.device, dtype: torch.dtype, max_tokens: int) -> TextTower:
+def load_text_tower(source: ModelFiles, device: torch.device, dtype: torch.dtype, max_tokens: int) -> TextTower:
     """Build the architecture that config.json names as `modelBase` and fill it with the published weights.
 
     The class in the multilingual-clip package fetches the base model's own weights first, only to overwrite them, and
@@ -178,14 +188,14 @@ def load_image_tower(image_model: str, device: torch.device, dtype: torch.dtype)
     return ImageTower(source, visual.to(device, dtype), preprocessor, dim, device, dtype)
 
 
-def _local_image(folder: Path) -> tuple[Source, dict[str, Any]]:
+def _local_image(folder: Path) -> tuple[ModelFiles, dict[str, Any]]:
     if not (folder / "open_clip_config.json").is_file():
         raise ModelNotFound(f"no open_clip_config.json in {folder}: it must lie beside the weights")
     weights = find_weights(folder, IMAGE_WEIGHTS)
-    return Source(folder.resolve().name, digest(weights), folder, weights), {"model_name": f"local-dir:{folder}"}
+    return ModelFiles(folder.resolve().name, digest(weights), folder, weights), {"model_name": f"local-dir:{folder}"}
 
 
-def _named_image(image_model: str) -> tuple[Source, dict[str, Any]]:
+def _named_image(image_model: str) -> tuple[ModelFiles, dict[str, Any]]:
     name, _, pretrained = image_model.partition(":")
     if not pretrained:
         raise ModelNotFound(f"image_model {image_model!r} is neither a folder here nor 'NAME:PRETRAINED'")
@@ -194,12 +204,12 @@ def _named_image(image_model: str) -> tuple[Source, dict[str, Any]]:
         raise ModelError(f"open_clip knows no model {name!r}; near names: {', '.join(near) or 'none'}")
     file = Path(pretrained).expanduser()
     if file.is_file():
-        source = Source(f"{name}:{file.name}", digest([file]), file.parent, (file,))
+        source = ModelFiles(f"{name}:{file.name}", digest([file]), file.parent, (file,))
         return source, {"model_name": name, "pretrained": str(file)}
     return _tagged_image(name, pretrained)
 
 
-def _tagged_image(name: str, tag: str) -> tuple[Source, dict[str, Any]]:
+def _tagged_image(name: str, tag: str) -> tuple[ModelFiles, dict[str, Any]]:
     card = get_pretrained_cfg(name, tag)
     if not card:
         tags = ", ".join(list_pretrained_tags_by_model(name))
@@ -216,4 +226,4 @@ def _tagged_image(name: str, tag: str) -> tuple[Source, dict[str, Any]]:
     options = {"model_name": name, "pretrained": str(file), "force_preprocess_cfg": card}
     if card.get("quick_gelu"):
         options["force_quick_gelu"] = True
-    return Source(f"{name}:{tag}", revision_of(file), file.parent, (file,)), options
+    return ModelFiles(f"{name}:{tag}", revision_of(file), file.parent, (file,)), options

@@ -15,12 +15,12 @@ import pyarrow as pa
 import torch
 
 from foundation.devices import pick_device, pick_dtype
-from foundation.weights import ModelError, text_source
+from foundation.hub import ModelError, find_model
 from pipeline.recipe.score import Score
 from pipeline.stages.score import embeddings as stored
 from pipeline.stages.score.fingerprint import COLUMNS as FINGERPRINT
 from pipeline.stages.score.images import Decoded, Looks, decode_ahead
-from pipeline.stages.score.models import ImageTower, TextTower, load_image_tower, load_text_tower
+from pipeline.stages.score.models import TEXT_MODEL, ImageTower, TextTower, load_image_tower, load_text_tower
 
 DECIMALS = 5  # of a score; noise of float32 kernels is near 1e-7, and a threshold is given with two or three digits
 MAX_THREADS = 16  # decoding; one core decodes several hundred images a second
@@ -57,7 +57,8 @@ class Scorer:
         device = pick_device(config.device)
         dtype = pick_dtype(config.dtype, device)
         image = load_image_tower(config.image_source, device, dtype)
-        text = load_text_tower(text_source(config.text_model, config.text_revision), device, dtype, config.max_tokens)
+        files = find_model(TEXT_MODEL, config.text_model, config.text_revision)
+        text = load_text_tower(files, device, dtype, config.max_tokens)
         return cls(config, text, image)
 
     @property

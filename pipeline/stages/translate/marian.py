@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from transformers import AutoConfig, GenerationConfig, MarianMTModel, MarianTokenizer
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from foundation.devices import pick_device, pick_dtype
-from foundation.weights import HUB_ID, TEXT_WEIGHTS, ModelError, ModelNotFound, Source, digest, find_weights
+from foundation.hub import ModelError, ModelFiles, ModelNotFound, ModelSetting, find_model
 from pipeline.sources.translation.config import Translation
 from pipeline.sources.translation.text import one_line, to_simplified
 
-TOKENIZER_FILES = ("source.spm", "target.spm", "vocab.json")
+NEEDED = ("config.json", "source.spm", "target.spm", "vocab.json")
 MANDARIN = ">>cmn_Hans<<"  # simplified Mandarin among the targets of Helsinki-NLP/opus-mt-en-zh
-PATTERNS = ["*.json", "*.spm"]
+MODEL = ModelSetting(
+    name="translation.model",
+    revision_name="translation.revision",
+    example="Helsinki-NLP/opus-mt-en-zh",
+    small_files=("*.json", "*.spm"),
+    contents=", ".join(NEEDED),
+)
 
 
 class Translator:
@@ -31,7 +36,7 @@ class Translator:
     cut by the texts alone, so the same call gives the same answer on the same kind of machine.
     """
 
-    def __init__(self, config: Translation, source: Source, tokenizer: Any, model: Any) -> None:
+    def __init__(self, config: Translation, source: ModelFiles, tokenizer: Any, model: Any) -> None:
         """Raises ModelError where `config` asks for a language token that the vocabulary lacks, or for too many tokens."""
         self.config, self.source, self.tokenizer, self.model = config, source, tokenizer, model
         self.language_token = _language_token(config.language_token, tokenizer, source)
@@ -43,7 +48,7 @@ class Translator:
     @classmethod
     def load(cls, config: Translation) -> Translator:
         """Load the model; see `pipeline.stages.translate.load_translator`, which keeps it, for what is raised."""
-        source = find_model(config)
+        source = find_translator(config)
         device = pick_device(config.device)
         tokenizer = _load_tokenizer(source.folder)
         model = _load_model(source.folder, pick_dtype(config.dtype, device)).to(device)
@@ -125,49 +130,22 @@ def batches_by_length(tokens: Sequence[Sequence[int]], batch_tokens: int) -> Ite
         yield batch
 
 
-def find_model(config: Translation) -> Source:
+def find_translator(config: Translation) -> ModelFiles:
     """The local folder `config.model`, or that hub repository fetched into the hub's cache (at `revision`).
 
-    Raises ModelNotFound where folder, repository or one of its files is missing, ModelError where a local folder's
-    weights are not the expected `revision`, or no model is named.
+    Raises:
+        ModelNotFound: folder, repository or one of its files is missing.
+        ModelError: a local folder's weights are not the expected `revision`, or no model is named.
     """
     if config.model is None:
         raise ModelError("translation.model is null: there is no model to load")
-    local = Path(config.model).expanduser()
-    folder = local if local.is_dir() else _fetch(config.model, config.revision)
-    missing = [name for name in ("config.json", *TOKENIZER_FILES) if not (folder / name).is_file()]
+    files = find_model(MODEL, config.model, config.revision)
+    missing = [name for name in NEEDED if not (files.folder / name).is_file()]
     if missing:
         raise ModelNotFound(
-            f"no {', '.join(missing)} in {folder}: copy all files of the published MarianMT model to it"
+            f"no {', '.join(missing)} in {files.folder}: copy all files of the published MarianMT model to it"
         )
-    weights = find_weights(folder, TEXT_WEIGHTS)
-    if folder != local:
-        return Source(config.model, folder.name, folder, weights)
-    found = digest(weights)
-    if config.revision and config.revision != found:
-        raise ModelError(
-            f"translation.revision is {config.revision!r}, but the weights in {local} have the digest {found!r}"
-        )
-    return Source(local.resolve().name, found, local, weights)
-
-
-def _fetch(hub_id: str, revision: str | None) -> Path:
-    if not HUB_ID.fullmatch(hub_id):
-        raise ModelNotFound(
-            f"translation.model {hub_id!r} is neither a folder here nor a hub id such as 'Helsinki-NLP/opus-mt-en-zh'"
-        )
-    try:
-        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=PATTERNS))
-        for patterns in (["model*.safetensors"], ["pytorch_model*.bin"]):  # not both, and never other frameworks'
-            if not any((folder / name).is_file() for name in TEXT_WEIGHTS):
-                folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=PATTERNS + patterns))
-    except (OSError, ValueError) as error:  # the hub's own errors derive from these two
-        raise ModelNotFound(
-            f"translation.model {hub_id!r} (revision {revision or 'main'}) is not a folder here and could not be fetched "
-            f"from the hub: {error}\nFetch it where the hub can be reached (hf download {hub_id}), or set translation.model "
-            f"to a local folder with config.json, {', '.join(TOKENIZER_FILES)} and one of {', '.join(TEXT_WEIGHTS)}"
-        ) from error
-    return folder
+    return files
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -202,7 +180,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _language_token(asked: str | None, tokenizer: Any, source: Source) -> str:
+def _language_token(asked: str | None, tokenizer: Any, source: ModelFiles) -> str:
     known = tokenizer.supported_language_codes
     if asked is None:
         return MANDARIN if MANDARIN in known else ""

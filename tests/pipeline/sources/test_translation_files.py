@@ -58,7 +58,7 @@ def test_packed_files_and_globs(tmp_path: Path) -> None:
         ("x.txt", "1\t一\nalone\n", r"x\.txt:2: expected 2 cells with an id and a text; found 1: \['alone'\]"),
         ("x.tsv", "1\t一\t壹\n", r"x\.tsv:1: expected 2 cells"),
         ("x.csv", 'id,zh\n1,一\n2,"二",x\n', r"x\.csv:3: expected 2 cells .* found 3"),
-        ("x.txt", "1\t一\n".encode() + b"2\t\xff\xfe\n", r"x\.txt:2: not UTF-8"),
+        ("x.txt", "1\t一\n".encode() + b"2\t\xff\xfe\n", r"x\.txt:2: expected UTF-8"),
         ("x.json", '{"1": "一",\n "2" "二"}', r"x\.json: expected JSON: .*line 2"),
         ("x.json", '"一"', r"x\.json: expected an object or a list; found '一'"),
         ("x.json", '{"1": ["一"]}', r"x\.json: entry '1': expected text as the translation; found \['一'\]"),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from foundation.formats.lines import FormatError
 from tests.trainer.evaluate.evaluation_sets import (
     number_of,
     write_chinese_clip,
@@ -23,8 +24,6 @@ from tests.trainer.evaluate.evaluation_sets import (
     write_tsv,
 )
 from trainer.evaluate.datasets import EvaluationSet, EvaluationSetError
-from trainer.evaluate.layouts import unsegmented
-from trainer.evaluate.sources import Base64Rows
 
 
 def loaded(one: EvaluationSet) -> tuple[list[str], list[set[int]], list[int]]:
@@ -69,13 +68,6 @@ def test_chinese_clips_layout_with_any_base64(tmp_path: Path, encode: Callable[[
     assert one.directions == ("text_to_image", "image_to_text")
 
 
-def test_base64_of_either_alphabet_gives_all_bytes(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 3 + b"\xfb\xff"  # holds + and / in base64
-    for encode in (base64.urlsafe_b64encode, base64.b64encode):
-        (tmp_path / "x_imgs.tsv").write_bytes(b"1\t" + encode(content) + b"\r\n\n2\t" + encode(b"last"))
-        assert list(Base64Rows.scan(tmp_path / "x_imgs.tsv").read()) == [content, b"last"]
-
-
 def test_coco_cn_as_published(tmp_path: Path) -> None:
     one = EvaluationSet.load(write_coco_cn(tmp_path))
     assert loaded(one) == (["一只棕色的狗", "狗在草地上", "两辆摩托车 Honda CB"], [{0}, {0}, {1}], [0, 1])
@@ -106,19 +98,6 @@ def test_flickr30k_cna(tmp_path: Path) -> None:
     assert loaded(one) == (["一个戴帽子的男人", "男人戴眼镜", "一只狗"], [{0}, {0}, {1}], [0, 1])
 
 
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        ("一个:m 男人:n ，:wd 站:v", "一个男人，站"),
-        ("一个 男人", "一个男人"),
-        ("穿 T恤 的 Nike shoes 3 号", "穿T恤的Nike shoes 3号"),
-        ("时间:n 12:30:t", "时间12:30"),
-    ],
-)
-def test_words_become_a_sentence(words: str, text: str) -> None:
-    assert unsegmented(words) == text
-
-
 def test_a_plain_folder_merges_equal_texts(tmp_path: Path) -> None:
     one = EvaluationSet.load(write_folder(tmp_path))
     assert loaded(one) == (["红色", "绿色"], [{0, 1, 2}, {3}], [0, 2, 3, 1])
@@ -138,7 +117,7 @@ def test_images_are_read_one_at_a_time(tmp_path: Path) -> None:
     path.write_bytes(b"".join([*rows[:3], b"3\t!" + rows[3][3:], *rows[4:]]))
     images = EvaluationSet.load(tmp_path).images()
     assert [number_of(next(images)[1]) for _ in range(3)] == [0, 1, 2]  # the bad row has not been looked at
-    with pytest.raises(EvaluationSetError, match=r"test_imgs\.tsv:4: expected base64 .*; found b'!"):
+    with pytest.raises(FormatError, match=r"test_imgs\.tsv:4: expected base64 .*; found b'!"):
         next(images)
 
 
@@ -163,7 +142,7 @@ def test_bad_rows_are_named_with_file_and_line(tmp_path: Path, name: str, conten
 
 def test_python_bytes_instead_of_base64_are_named(tmp_path: Path) -> None:
     folder = write_chinese_clip(tmp_path, lambda content: str(base64.b64encode(content)).encode())
-    with pytest.raises(EvaluationSetError, match=r"test_imgs\.tsv:1: expected base64 .*found b\"b'"):
+    with pytest.raises(FormatError, match=r"test_imgs\.tsv:1: expected base64 .*found b\"b'"):
         list(EvaluationSet.load(folder).images())
 
 

@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
+from foundation.hub import ModelError
 from trainer.config import Init
 from trainer.models.clip import ChineseCLIP, build_model
 from trainer.models.config import ModelConfig
 from trainer.models.exchange import save_cn_clip
-from trainer.models.initialise import WeightsError, initialise, load_checkpoint, load_image_tower, load_text_tower
+from trainer.models.initialise import initialise, load_checkpoint, load_image_tower, load_text_tower
 
 both = pytest.mark.parametrize("kind", ["vit", "resnet"])
 vit = pytest.mark.parametrize("kind", ["vit"])
@@ -142,7 +143,7 @@ def test_positions_are_interpolated_as_in_cn_clip(model: ChineseCLIP, tmp_path: 
 @vit
 def test_positions_of_no_grid_are_refused(model: ChineseCLIP, tmp_path: Path) -> None:
     torch.save(model.state_dict() | {"visual.positional_embedding": torch.zeros(16, 128)}, tmp_path / "odd.pt")
-    with pytest.raises(WeightsError, match=r"positional_embedding \(16, 128\) for \(17, 128\)"):
+    with pytest.raises(ModelError, match=r"positional_embedding \(16, 128\) for \(17, 128\)"):
         load_checkpoint(model, str(tmp_path / "odd.pt"))
 
 
@@ -199,7 +200,7 @@ def test_names_that_do_not_fit_are_listed(model: ChineseCLIP, tmp_path: Path) ->
     state["text_projection"] = torch.zeros(64, 33)
     torch.save({"state_dict": state}, tmp_path / "odd.pt")
     before = {n: t.clone() for n, t in model.state_dict().items()}
-    with pytest.raises(WeightsError) as refused:
+    with pytest.raises(ModelError) as refused:
         load_checkpoint(model, str(tmp_path / "odd.pt"))
     message = str(refused.value)
     assert message.startswith(str(tmp_path / "odd.pt"))
@@ -212,27 +213,27 @@ def test_names_that_do_not_fit_are_listed(model: ChineseCLIP, tmp_path: Path) ->
 @vit
 def test_a_bert_of_another_size_is_refused(model: ChineseCLIP, tmp_path: Path) -> None:
     bert(model.config, num_hidden_layers=1).save_pretrained(tmp_path / "short")
-    with pytest.raises(WeightsError, match=r"16 missing: bert\.encoder\.layer\.1\."):
+    with pytest.raises(ModelError, match=r"16 missing: bert\.encoder\.layer\.1\."):
         load_text_tower(model, str(tmp_path / "short"))
     bert(model.config, num_hidden_layers=3).save_pretrained(tmp_path / "long")
-    with pytest.raises(WeightsError, match=r"16 unexpected: bert\.encoder\.layer\.2\."):
+    with pytest.raises(ModelError, match=r"16 unexpected: bert\.encoder\.layer\.2\."):
         load_text_tower(model, str(tmp_path / "long"))
     bert(model.config, intermediate_size=80).save_pretrained(tmp_path / "narrow")
     with pytest.raises(
-        WeightsError, match=r"of another shape: bert\.encoder\.layer\.0\.intermediate\.dense\.bias \(80,\) for \(96,\)"
+        ModelError, match=r"of another shape: bert\.encoder\.layer\.0\.intermediate\.dense\.bias \(80,\) for \(96,\)"
     ):
         load_text_tower(model, str(tmp_path / "narrow"))
 
 
 @vit
 def test_sources_that_do_not_exist_are_named(model: ChineseCLIP, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"ViT-B-16:opnai: no such file.*ViT-B-16 has: openai, laion400m_e31"):
+    with pytest.raises(ModelError, match=r"ViT-B-16:opnai: no such file.*ViT-B-16 has: openai, laion400m_e31"):
         load_image_tower(model, "ViT-B-16:opnai")
-    with pytest.raises(WeightsError, match=r"gone\.pt: no such file"):
+    with pytest.raises(ModelError, match=r"gone\.pt: no such file"):
         load_image_tower(model, str(tmp_path / "gone.pt"))
-    with pytest.raises(WeightsError, match="gone: no BERT"):
+    with pytest.raises(ModelError, match="gone: no BERT"):
         load_text_tower(model, str(tmp_path / "gone"))
-    with pytest.raises(WeightsError, match="gone: no Chinese-CLIP checkpoint"):
+    with pytest.raises(ModelError, match="gone: no Chinese-CLIP checkpoint"):
         load_checkpoint(model, str(tmp_path / "gone"))
 
 
@@ -244,5 +245,5 @@ def test_a_file_without_weights_is_refused(model: ChineseCLIP, tmp_path: Path, c
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(WeightsError, match=r"broken\.pt: (no weights that can be read|holds a list)"):
+    with pytest.raises(ModelError, match=r"broken\.pt (cannot be read as weights|holds a list)"):
         load_checkpoint(model, str(path))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from foundation.formats.lines import FormatError
 from pipeline.recipe.images import TestImages
 from pipeline.stages.eval_images.sets import TestImagesError, find_images, read_images
 
@@ -66,7 +67,7 @@ def test_folder_and_zip_with_a_list_of_names(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_bad_rows_are_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "bad_imgs.tsv").write_bytes(content)
-    with pytest.raises(TestImagesError, match=message):
+    with pytest.raises(FormatError, match=message):
         read(tmp_path / "bad_imgs.tsv")
 
 

@@ -20,9 +20,11 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from foundation.weights import digest, read_state, text_source
+from foundation.hub import digest, find_model
+from foundation.weights import read_state
 from pipeline.recipe.score import PAIRED_TOWERS
 from pipeline.stages.score import Score
+from pipeline.stages.score.models import TEXT_MODEL
 from pipeline.stages.score.scorer import Scorer
 from tests.checkpoints import DIM, write_image_model, write_text_model
 from tests.paths import REPOSITORY
@@ -174,7 +176,7 @@ def test_unknown_image_models_are_explained(text: Path, image_model: str, messag
 
 def test_a_text_model_that_is_nowhere_is_explained() -> None:
     with pytest.raises(FileNotFoundError, match="neither a folder here nor a hub id"):
-        text_source("./no/such/folder", None)
+        find_model(TEXT_MODEL, "./no/such/folder", None)
 
 
 class Hub(SimpleHTTPRequestHandler):
@@ -224,10 +226,11 @@ def hub(text: Path) -> Iterator[str]:
 
 ASK = """
 import sys
-from foundation.weights import text_source
+from foundation.hub import find_model
+from pipeline.stages.score.models import TEXT_MODEL
 for hub_id in sys.argv[1:]:
     try:
-        source = text_source(hub_id, None)
+        source = find_model(TEXT_MODEL, hub_id, None)
         print(source.name, source.revision, *source.weights)
     except FileNotFoundError as error:
         print(error)
@@ -235,7 +238,7 @@ for hub_id in sys.argv[1:]:
 
 
 def from_hub(endpoint: str, cache: Path, *hub_ids: str) -> list[str]:
-    """`text_source` in a process of its own: the hub's client reads its settings when it is imported."""
+    """`find_model` in a process of its own: the hub's client reads its settings when it is imported."""
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
     result = subprocess.run(
         [sys.executable, "-c", ASK, *hub_ids],
