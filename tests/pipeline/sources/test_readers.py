@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.sources import readers
 from pipeline.sources.columns import to_text
-from pipeline.sources.files import NoSuchFiles, find_files, is_damage
+from pipeline.sources.files import find_files
 from pipeline.sources.splits import Block, Unreadable
 from pipeline.sources.table import TableSource
 
@@ -147,21 +147,6 @@ def test_jsonl_names_its_bad_lines(tmp_path: Path) -> None:
     assert np.concatenate([block.table["url"].to_pylist() for block in blocks]).tolist()[-1] == "http://a/9"
 
 
-def test_files_are_found_once_in_order_and_a_pattern_without_a_file_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("b.csv", "a.csv", "c.txt"):
-        (tmp_path / name).write_text("url,caption\n")
-    everything = find_files([str(tmp_path / "*.csv"), str(tmp_path / "a.csv")])
-    assert everything == [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
-    monkeypatch.chdir(tmp_path)
-    assert find_files(["*.csv"]) == ["a.csv", "b.csv"]
-    with pytest.raises(NoSuchFiles, match="nothing"):
-        find_files([str(tmp_path / "nothing*.csv")])
-    with pytest.raises(NoSuchFiles, match=r"absent\.csv"):
-        find_files([str(tmp_path / "absent.csv")])
-
-
 def test_files_come_from_any_fsspec_filesystem() -> None:
     import fsspec
 
@@ -173,19 +158,6 @@ def test_files_come_from_any_fsspec_filesystem() -> None:
     (block,) = source.read(split)
     assert isinstance(block, Block)
     assert block.table["url"].to_pylist() == [b"http://a"]
-
-
-def test_a_remote_that_does_not_answer_is_no_damage(tmp_path: Path) -> None:
-    assert not is_damage(ConnectionResetError(104, "reset"), "https://example.org/a.parquet")
-    assert not is_damage(TimeoutError(), "https://example.org/a.parquet")
-    assert is_damage(OSError("Corrupt snappy compressed data."), "https://example.org/a.parquet")
-    assert is_damage(pa.ArrowInvalid("not a Parquet file"), "https://example.org/a.parquet")
-    assert is_damage(PermissionError(13, "denied"), str(tmp_path / "a.parquet"))
-
-
-def test_a_file_system_that_cannot_be_listed_is_named() -> None:
-    with pytest.raises(NoSuchFiles, match=r"nosuchprotocol://a/\*\.csv cannot be listed"):
-        find_files(["nosuchprotocol://a/*.csv"])
 
 
 def test_metadata_is_read_over_http_and_a_server_that_breaks_off_is_not_taken_for_damage(tmp_path: Path) -> None:
