@@ -50,14 +50,18 @@ class LinesSource(Source):
             lines = file.read().decode().splitlines()
         parts = [(row, line.split(self.separator)) for row, line in enumerate(lines)]
         good = [(row, *cells) for row, cells in parts if len(cells) == 2]
-        columns = {"url": [url for _, url, _ in good], "caption": [text for _, _, text in good]}
+        text = "english" if self.translation else "caption"
+        columns = {"url": [url for _, url, _ in good], text: [text for _, _, text in good]}
         yield Block(pa.table(columns), np.array([row for row, _, _ in good]))
         for row, cells in parts:
             if len(cells) != 2:
                 yield Unreadable(row, 1, "malformed_row", f"{len(cells)} cells")
 
+    def required_columns(self):
+        return ("url",)
+
     def english(self, raw):
-        return as_singleton_lists(raw["caption"].combine_chunks()) if self.translation else None
+        return as_singleton_lists(raw["english"].combine_chunks()) if self.translation else None
 
     def text_ids(self, raw):
         return [as_singleton_lists(raw["url"].combine_chunks())]
