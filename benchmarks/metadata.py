@@ -61,7 +61,7 @@ REASONS = """
 
 def run_zhclip(files: str, out: Path, threads: int) -> int:
     """`zhclip plan` on the embedded runner; returns the rows kept."""
-    from foundation.quiet import quiet_libraries
+    from foundation.log import quiet_libraries
 
     quiet_libraries()
     from pipeline.recipe import Recipe

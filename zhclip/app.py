@@ -187,7 +187,7 @@ def calibrate(
 
     Writes calibration.png, .json and .parquet.
     """
-    from foundation.quiet import quiet_libraries
+    from foundation.log import quiet_libraries
 
     require("score", "zhclip calibrate")
     quiet_libraries()
@@ -267,7 +267,7 @@ def _stages(
     as_json: bool,
     before: Callable[[], None] = lambda: None,
 ) -> None:
-    from foundation.quiet import quiet_libraries
+    from foundation.log import quiet_libraries
 
     for stage in stages:
         require(EXTRAS.get(stage, stage), f"zhclip {stage}")

@@ -38,7 +38,7 @@ def serve_command(
     zhclip serve runs                                                       # http://127.0.0.1:8765
     ZHCLIP_TOKEN=$(openssl rand -hex 16) zhclip serve runs --host 0.0.0.0   # for others, behind TLS
     """
-    from foundation.quiet import quiet_libraries
+    from foundation.log import quiet_libraries
 
     require("serve", "zhclip serve")
     quiet_libraries()

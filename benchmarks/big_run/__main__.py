@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 import benchmarks.big_run
-from foundation.quiet import quiet_libraries
+from foundation.log import quiet_libraries
 
 quiet_libraries()
 

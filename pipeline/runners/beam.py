@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from foundation.errors import WorkFailed
+from foundation.log import configure_worker, log_item
 from pipeline.run.folder import Item, Run, Step
 from pipeline.runners.flink import quiet_workers
 
@@ -30,6 +32,7 @@ class DoItem(beam.DoFn):
     def setup(self) -> None:
         """Once per worker. Arrow's default pool (mimalloc) gives memory back and takes it again for every batch of this
         size: with the C library's, the metadata pass is 1.15 times as fast."""
+        configure_worker()
         pa.set_memory_pool(pa.system_memory_pool())
 
     def process(self, item: Item) -> Iterator[str]:
@@ -40,7 +43,9 @@ class DoItem(beam.DoFn):
         if len(list(failures.glob("*.txt"))) >= MANY_FAILURES:
             return
         try:
-            STEPS[self.step].work(self.run, item)
+            with log_item(self.run.folder.name, self.step, item.name) as log:
+                STEPS[self.step].work(self.run, item)
+                log.fields.update(_counts(self.run, self.step, item))
             yield item.name
         except Exception:  # whatever it is, the other items go on and the driver reports it
             (failures / f"{item.name}.txt").write_text(traceback.format_exc(), encoding="utf-8")
@@ -62,6 +67,17 @@ def run_items(run: Run, step: Step, items: Sequence[Item], workers: int, beam_op
     failed = sorted(failures.glob("*.txt"))
     if failed:
         raise StepFailed(_describe(step, failed))
+
+
+def _counts(run: Run, step: Step, item: Item) -> Counter[str]:
+    """The numbers of rows that the item's manifest holds, over all sources; none where an item is not one shard."""
+    totals: Counter[str] = Counter()
+    manifest = run.manifest(step, item.name)
+    counts = manifest.counts if manifest else {}
+    for rows in (counts, *counts.get("sources", {}).values()):
+        rows = rows if isinstance(rows, dict) else {"out": rows}
+        totals.update({name: number for name, number in rows.items() if isinstance(number, int)})
+    return totals
 
 
 def failures_folder(run: Run, step: Step) -> Path:

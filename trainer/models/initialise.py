@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from transformers import BertModel, ChineseCLIPModel
 
 from foundation.hub import ModelError
+from foundation.log import logger
 from foundation.weights import read_state
 from trainer.models.clip import ChineseCLIP
 from trainer.models.exchange import from_transformers
@@ -22,7 +22,7 @@ from trainer.models.exchange import from_transformers
 POSITIONS = ("visual.positional_embedding", "visual.attnpool.positional_embedding")  # ViT, ResNet
 NAMES_SHOWN = 8
 
-log = logging.getLogger(__name__)
+log = logger("trainer")
 
 
 class Sources(Protocol):
