@@ -158,5 +158,5 @@ setup(
         "demo": DEMO,
         "dev": DEV,
     },
-    entry_points={"console_scripts": ["zhclip=zhclip.app:main"]},
+    entry_points={"console_scripts": ["zhclip=zhclip.__main__:main"]},
 )

@@ -150,6 +150,27 @@ def test_a_job_whose_packages_are_missing_says_so_in_one_sentence(worker: Path, 
         )
 
 
+def test_another_package_of_the_same_name_is_named(worker: Path, tmp_path: Path) -> None:
+    (shadow := tmp_path / "trainer").mkdir()
+    (shadow / "__init__.py").write_text("")
+    ended = run(worker / "python", "-m", "zhclip", "--help", folder=tmp_path)  # -m puts the folder on the path
+    assert ended.returncode == 2
+    assert f"the package `trainer` in {shadow} is not zhclip's" in ended.stderr
+
+
+def test_a_package_that_another_distribution_wrote_over_is_named(worker: Path, tmp_path: Path) -> None:
+    (init,) = worker.parent.glob("lib/*/site-packages/trainer/__init__.py")
+    before = init.read_bytes()
+    try:
+        init.write_text("VERSION = '0.0.36'  # of PyPI's `trainer`\n")
+        ended = run(worker / "zhclip", "--help", folder=tmp_path)
+    finally:
+        init.write_bytes(before)
+    assert ended.returncode == 2
+    assert f"the package `trainer` in {init.parent} is not zhclip's" in ended.stderr
+    assert run(worker / "zhclip", "--help", folder=tmp_path).returncode == 0
+
+
 def jpeg(folder: Path) -> bytes:
     """A picture, encoded."""
     path = folder / "picture.jpg"
