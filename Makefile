@@ -5,11 +5,11 @@ AIRFLOW := .airflow
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo merge test lint lock format airflow bench flink soak clean
+.PHONY: demo merge test lint lock format airflow bench bench-check docs flink soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -55,6 +55,12 @@ $(AIRFLOW)/.installed: dags/requirements.txt dags/constraints.txt
 
 bench: $(VENV)/.installed ## speeds, side by side with what others do
 	$(BIN)/python -m benchmarks
+
+bench-check: $(VENV)/.installed ## five ratios to other programs, each with a floor; about 4 minutes, alone on the machine
+	$(BIN)/python -m benchmarks.check
+
+docs: $(VENV)/.installed ## write the generated pages anew
+	$(BIN)/python -m tools.docs
 
 flink: $(VENV)/.installed ## the demo on Beam's Flink runner, compared with the embedded one
 	$(BIN)/python -m demo --run $(RUN) --curate-only

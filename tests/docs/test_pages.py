@@ -1,0 +1,61 @@
+"""The pages say what is true: generated ones are current, links lead somewhere, files that are named exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.paths import REPOSITORY
+from tools.docs import DOCS, pages
+
+PAGES = sorted([*DOCS.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"])
+PLACEHOLDER = re.compile(r"[A-Z]{4}")  # filters/words/CATEGORY.txt
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE = re.compile(
+    r"`((?:foundation|filters|pipeline|trainer|zhclip|demo|benchmarks|tests|tools|dags|docs|policies)/[\w./-]*)`"
+)
+
+
+@pytest.mark.parametrize("name", ["recipe.md", "commands.md"])
+def test_a_generated_page_is_what_the_code_says_now(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name], "run: python -m tools.docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    broken = [target for target in LINK.findall(page.read_text(encoding="utf-8")) if not leads_somewhere(page, target)]
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    names = [name for name in FILE.findall(page.read_text(encoding="utf-8")) if not PLACEHOLDER.search(name)]
+    assert not [name for name in names if not (REPOSITORY / name).exists()]
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, pending = set(), [REPOSITORY / "README.md"]
+    while pending:
+        page = pending.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            targets = LINK.findall(page.read_text(encoding="utf-8"))
+            pending += [(page.parent / target.partition("#")[0]).resolve() for target in targets if "://" not in target]
+    assert set(DOCS.glob("*.md")) <= reached
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    """Whether a link's file exists, and its heading where it names one; other hosts are not asked."""
+    if "://" in target:
+        return True
+    name, _, heading = target.partition("#")
+    path = page.parent / name if name else page
+    return path.exists() and (not heading or heading in anchors(path))
+
+
+def anchors(page: Path) -> set[str]:
+    """A page's headings, as links spell them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
