@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from filters.not_translated import NotTranslated
 from pipeline.sources.base import Source
-from pipeline.sources.captions import Captions, WrongTranslation
+from pipeline.sources.captions import ENGLISH_JOINER, Captions, WrongTranslation, join_texts
 from pipeline.sources.coco import CocoSource
 from pipeline.sources.images import IMAGES_SCHEMA
 from pipeline.sources.table import TableSource
@@ -119,3 +122,36 @@ def test_rows_with_english_and_no_chinese_are_rejected_as_not_translated() -> No
     kept, rejected = NotTranslated().split(table)
     assert kept.num_rows == 2
     assert rejected["english"].to_pylist() == ["b"]
+
+
+def joined_by_hand(texts: list[tuple[str, str | None]], joiner: str, longest: int | None) -> tuple[str | None, str]:
+    """Chinese and English of one row, as `join_texts` describes them."""
+    translated = [(english, chinese) for english, chinese in texts if chinese is not None]
+    if not translated:
+        return None, ENGLISH_JOINER.join(english for english, _ in texts)
+    used = translated[:1]
+    for pair in translated[1:]:
+        if longest is not None and len(joiner.join(chinese for _, chinese in [*used, pair])) > longest:
+            break
+        used.append(pair)
+    return joiner.join(chinese for _, chinese in used), ENGLISH_JOINER.join(english for english, _ in used)
+
+
+TEXTS = st.lists(st.tuples(st.text("ab ", max_size=3), st.none() | st.text("一二三", max_size=5)), max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(TEXTS, max_size=4), joiner=st.sampled_from(["", "，", "; "]), longest=st.none() | st.integers(1, 12)
+)
+def test_texts_are_joined_as_if_by_hand(
+    rows: list[list[tuple[str, str | None]]], joiner: str, longest: int | None
+) -> None:
+    flat = [(number, english, chinese) for number, texts in enumerate(rows) for english, chinese in texts]
+    schema = {"row": pl.Int64, "english": pl.String, "chinese": pl.String}
+    joined = join_texts(pl.DataFrame(flat, schema, orient="row"), joiner, longest)
+    by_row = {
+        row: (chinese, english) for row, chinese, english in joined.select("row", "chinese", "english").iter_rows()
+    }
+    assert len(by_row) == joined.height
+    assert by_row == {number: joined_by_hand(texts, joiner, longest) for number, texts in enumerate(rows) if texts}
