@@ -42,10 +42,10 @@ def coco_image(number: int, base: str = "http://images.cocodataset.org") -> dict
 
 
 def write_coco(path: Path, numbers: list[int], each: int = 2, base: str = "http://images.cocodataset.org") -> Path:
-    """captions_train2014.json: `each` annotations an image, dealt out in turn; annotation ids are 10·image + place."""
+    """captions_train2014.json: `each` annotations an image, dealt out in turn; annotation ids are 10·image + take."""
     annotations = [
-        {"image_id": number, "id": 10 * number + place, "caption": f" Cat {number} sleeps, take {place}.\n"}
-        for place in range(each)
+        {"image_id": number, "id": 10 * number + take, "caption": f" Cat {number} sleeps, take {take}.\n"}
+        for take in range(each)
         for number in numbers
     ]
     content = {

@@ -66,7 +66,7 @@ def test_images_may_stand_behind_the_annotations_and_be_unknown_or_odd(tmp_path:
     }
     (tmp_path / "c.json").write_text(json.dumps(content))
     rows, bad = read_all("coco", coco(tmp_path / "c.json"))
-    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(2, 1, "malformed_row")]
+    assert [(block.first_row, block.rows, block.reason) for block in bad] == [(2, 1, "malformed_row")]
     assert [row["row"] for row in rows] == [0, 1, 3]
     assert [row["texts"] for row in rows] == [["A dog."], [None], [None]]
     assert [row["url"] for row in rows] == [
@@ -95,7 +95,7 @@ def test_a_cut_file_gives_what_came_before_and_one_unreadable_block(tmp_path: Pa
     path.write_bytes(path.read_bytes()[:-120])
     rows, bad = read_all("coco", coco(path), split_rows)
     assert 4 < len(rows) < 8
-    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(len(rows), None, "unreadable_file")]
+    assert [(block.first_row, block.rows, block.reason) for block in bad] == [(len(rows), None, "unreadable_file")]
     assert "byte" in bad[0].detail
 
 
@@ -119,7 +119,7 @@ def test_coco_cn_has_chinese_captions_by_the_line(tmp_path: Path) -> None:
         (2, "餐盒里有 水果", 9),
     ]
     assert rows[0]["url"] == "http://mirror.example/val2014/COCO_val2014_000000391895.jpg"
-    assert [(one.first_row, one.reason) for one in bad] == [(3, "malformed_row")]
+    assert [(block.first_row, block.reason) for block in bad] == [(3, "malformed_row")]
     assert "no such line" in bad[0].detail
     source = coco(path, captions="coco_cn", images=str(tmp_path))
     assert read_all("coco", source)[0][0]["url"] == "local:coco/val2014/COCO_val2014_000000391895.jpg"

@@ -63,7 +63,7 @@ def build(folder: Path, web: Web) -> dict[str, Any]:
     """Writes all files; the answer is the recipe."""
     write_images(folder, web)
     write_coco(folder / "captions_train2014.json", [1, 2, 3, 4, 5])
-    chinese = {str(10 * number + place): f"第{number}只小猫在睡觉{place}" for number in range(1, 6) for place in (0, 1)}
+    chinese = {str(10 * number + take): f"第{number}只小猫在睡觉{take}" for number in range(1, 6) for take in (0, 1)}
     del chinese["11"]
     (folder / "zh.json").write_text(json.dumps(chinese, ensure_ascii=False), encoding="utf-8")
     split = {
@@ -82,7 +82,9 @@ def build(folder: Path, web: Web) -> dict[str, Any]:
         for image in (1, 2, 3, 4)
     }
     write_regions(folder / "region_descriptions.json", regions)
-    phrases = {str(one["region_id"]): f"第{one['region_id']}号区域" for own in regions.values() for one in own}
+    phrases = {
+        str(entry["region_id"]): f"第{entry['region_id']}号区域" for entries in regions.values() for entry in entries
+    }
     (folder / "phrases.json").write_text(json.dumps(phrases, ensure_ascii=False), encoding="utf-8")
     write_image_data(
         folder / "image_data.json", {1: (None, 76), 2: (9, None), 3: (None, 77), 4: (None, None)}, f"http://{web.host}"
@@ -165,13 +167,13 @@ def pairs_of(run: Run) -> pa.Table:
 
 def images_of(run: Run) -> dict[str, bytes]:
     """The stored JPEG of every key: their order in a raw tar is that in which they came."""
-    found = {}
+    images = {}
     for shard in run.done("download"):
         data = run.path("download", f"{shard}.tar").read_bytes()
         for row in pq.read_table(run.path("download", f"{shard}.parquet")).to_pylist():
             if row["status"] == "ok":
-                found[row["key"]] = data[row["offset"] : row["offset"] + row["length"]]
-    return found
+                images[row["key"]] = data[row["offset"] : row["offset"] + row["length"]]
+    return images
 
 
 def lost(run: Run, source: str) -> dict[int, list[str]]:
@@ -185,9 +187,9 @@ UNTRANSLATED = ["caption_too_short", "no_han", "not_translated"]
 
 def test_every_row_is_a_pair_or_in_the_ledger_with_all_its_reasons(finished: Run) -> None:
     coco = lost(finished, "coco")
-    both = ["test_set_karpathy", "test_set_coco_cn"]
+    held_out = ["test_set_karpathy", "test_set_coco_cn"]
     assert {row: [r for r in reasons if not r.startswith("translation")] for row, reasons in coco.items()} == {
-        2: both, 4: ["file_missing"], 5: UNTRANSLATED, 7: both, 9: ["file_missing"],
+        2: held_out, 4: ["file_missing"], 5: UNTRANSLATED, 7: held_out, 9: ["file_missing"],
     }  # fmt: skip
     assert lost(finished, "coco_cn") == {1: ["test_set_coco_cn"]}
     assert lost(finished, "joined") == {1: ["test_set_karpathy"], 2: ["test_set_flickr30k"]}

@@ -30,8 +30,8 @@ def test_items_are_those_of_json_whatever_the_pieces(
     monkeypatch.setattr(json_items, "PIECE", piece)
     data = json.dumps(CONTENT, ensure_ascii=ascii_only, indent=indent).encode()
     for start in (b"", b"\xef\xbb\xbf", b" \n"):
-        found = {name: list(items) for name, items in JsonItems(io.BytesIO(start + data)).arrays()}
-        assert found == {name: values for name, values in CONTENT.items() if isinstance(values, list)}
+        arrays = {name: list(items) for name, items in JsonItems(io.BytesIO(start + data)).arrays()}
+        assert arrays == {name: values for name, values in CONTENT.items() if isinstance(values, list)}
     assert list(JsonItems(io.BytesIO(data)).array("annotations")) == CONTENT["annotations"]
     outermost = json.dumps(CONTENT["images"], ensure_ascii=ascii_only, indent=indent).encode()
     assert list(JsonItems(io.BytesIO(outermost)).array("")) == CONTENT["images"]

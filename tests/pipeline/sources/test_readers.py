@@ -97,7 +97,7 @@ def test_a_damaged_row_group_is_named_and_stops_nothing_else(tmp_path: Path) -> 
     path.write_bytes(bytes(content))
     blocks, bad = read(path)
     assert positions(blocks) == [*range(20), *range(30, 40)]
-    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(20, 10, "unreadable_row_group")]
+    assert [(block.first_row, block.rows, block.reason) for block in bad] == [(20, 10, "unreadable_row_group")]
     assert "row group 2" in bad[0].detail
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_does_not_open_is_one_unreadable_block(tmp_path: Path, name:
     )
     blocks, bad = read(tmp_path / name)
     assert blocks == []
-    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(0, None, "unreadable_file")]
+    assert [(block.first_row, block.rows, block.reason) for block in bad] == [(0, None, "unreadable_file")]
 
 
 def test_csv_with_quotes_line_breaks_bad_bytes_and_malformed_lines(tmp_path: Path) -> None:
@@ -121,7 +121,10 @@ def test_csv_with_quotes_line_breaks_bad_bytes_and_malformed_lines(tmp_path: Pat
     table = blocks[0].table
     assert positions(blocks) == [0, 1, 3, 5, 6]
     assert to_text(table["caption"]).to_pylist() == ["one", "two\nlines", 'qu"ote', "\ufffd\ufffd字", "last"]
-    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(2, 1, "malformed_row"), (4, 1, "malformed_row")]
+    assert [(block.first_row, block.rows, block.reason) for block in bad] == [
+        (2, 1, "malformed_row"),
+        (4, 1, "malformed_row"),
+    ]
     assert "3 columns instead of 2: bad,line,three" in bad[0].detail
 
 
@@ -131,7 +134,7 @@ def test_csv_positions_hold_over_many_blocks(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     blocks, bad = read(tmp_path / "a.csv")
     assert len(blocks) > 3
-    assert [one.first_row for one in bad] == [i for i in range(5000) if i % 97 == 0]
+    assert [block.first_row for block in bad] == [i for i in range(5000) if i % 97 == 0]
     captions = [caption for block in blocks for caption in to_text(block.table["caption"]).to_pylist()]
     assert captions == [f"字{i}" for i in positions(blocks)]
     assert len(captions) + len(bad) == 5000
@@ -143,7 +146,7 @@ def test_jsonl_names_its_bad_lines(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     blocks, bad = read(tmp_path / "a.jsonl.gz")
     assert positions(blocks) == [0, 1, 2, 4, 5, 6, 8, 9]
-    assert [(one.first_row, one.reason) for one in bad] == [(3, "malformed_row")]
+    assert [(block.first_row, block.reason) for block in bad] == [(3, "malformed_row")]
     assert np.concatenate([block.table["url"].to_pylist() for block in blocks]).tolist()[-1] == "http://a/9"
 
 

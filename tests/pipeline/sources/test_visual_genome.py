@@ -67,14 +67,14 @@ def test_odd_entries_are_malformed_rows_and_a_box_without_numbers_has_no_url(fil
         (2, ["a hat"], False),
         (5, ["a wall"], False),
     ]
-    assert sorted((one.first_row, one.rows, one.reason) for one in bad) == [
+    assert sorted((block.first_row, block.rows, block.reason) for block in bad) == [
         (0, 1, "malformed_row"),
         (3, 1, "malformed_row"),
         (4, 1, "malformed_row"),
     ]
     rows, bad = read_all("vg", genome(files))
     assert [(row["row"], row["texts"]) for row in rows] == [(0, ["a cat", "a hat"]), (3, ["a wall"])]
-    assert [one.first_row for one in bad] == [1, 2]
+    assert [block.first_row for block in bad] == [1, 2]
 
 
 def test_a_cut_file_gives_what_came_before_and_one_unreadable_block(files: Path) -> None:
@@ -82,4 +82,4 @@ def test_a_cut_file_gives_what_came_before_and_one_unreadable_block(files: Path)
     path.write_bytes(path.read_bytes()[:-30])
     rows, bad = read_all("vg", genome(files))
     assert [row["row"] for row in rows] == [0, 1]
-    assert [(one.first_row, one.rows, one.reason) for one in bad] == [(2, None, "unreadable_file")]
+    assert [(block.first_row, block.rows, block.reason) for block in bad] == [(2, None, "unreadable_file")]
