@@ -20,7 +20,7 @@ from rich.console import Console
 from demo.__main__ import compare
 from demo.server import serving
 from demo.world import build_world
-from pipeline.run.folder import read_run
+from pipeline.stages.opening import read_run
 from tests.runs import REPOSITORY, Site
 
 

@@ -65,14 +65,14 @@ def run_zhclip(files: str, out: Path, threads: int) -> int:
 
     quiet_libraries()
     from pipeline.recipe import Recipe
-    from pipeline.run.counts import step_counts
-    from pipeline.run.folder import open_run
+    from pipeline.run.counts import stage_counts
     from pipeline.runners.driver import run_stages
+    from pipeline.stages.opening import open_run
 
     recipe = Recipe.model_validate({"sources": {"laion": {"kind": "laion", "files": [files]}}})
     run, _ = open_run(out, recipe)
     run_stages(run, ["plan"], threads, [], lambda *_: None)
-    return step_counts(run, "judge")["laion"]["out"]
+    return stage_counts(run, "filter")["laion"]["out"]
 
 
 def run_duckdb(files: str, out: Path, threads: int) -> int:

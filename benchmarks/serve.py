@@ -84,7 +84,7 @@ def timed(ask: Callable[[], int], rounds: int) -> tuple[float, int]:
 def places_of(views: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """The source with the fewest published pairs; a published shard in the middle of the list and its first key."""
     source = "select source from pairs group by source order by count(*), source limit 1"
-    shards = views.execute("select shard from shards where step = 'publish' order by shard").fetchall()
+    shards = views.execute("select shard from shards where stage = 'publish' order by shard").fetchall()
     shard = shards[len(shards) // 2][0]
     key = views.execute("select min(key) from pairs where tar = ?", [f"{shard}.tar"]).fetchall()[0][0]
     return {"source": views.execute(source).fetchall()[0][0], "shard": shard, "key": key}

@@ -19,12 +19,13 @@ from rich.console import Console
 from demo.cards import cards
 from demo.contact_sheet import contact_sheet
 from demo.corpora import build_corpora
-from demo.learn import Learning, StepFailed, zhclip
+from demo.learn import Learning, StageFailed, zhclip
 from demo.scoreboard import scoreboard
 from demo.server import serving
 from demo.world import World, build_world
-from pipeline.run.folder import Run, read_run
-from pipeline.run.funnel import query_ledger
+from pipeline.inspect.funnel import query_ledger
+from pipeline.run.folder import Run
+from pipeline.stages.opening import read_run
 from trainer.checkpoint import checkpoints
 
 RECIPE, UNCURATED = Path("demo/recipes/demo.yaml"), Path("demo/recipes/demo_uncurated.yaml")
@@ -52,7 +53,7 @@ def main() -> int:
             learn(given.run, world, console)
             console.print(f"\nAll of it took {time.monotonic() - begun:.0f} s.")
         console.print(f"Look at every pair: .venv/bin/zhclip serve {given.run.parent}", highlight=False)
-    except StepFailed as failed:
+    except StageFailed as failed:
         console.print(f"[red]This command failed:[/] {failed}", highlight=False)
         return 1
     return compare(run, read_run(given.compare), console) if given.compare else 0
@@ -78,7 +79,7 @@ def _curate(given: argparse.Namespace) -> None:
     flink = [sys.executable, "-m", "pipeline.runners.flink", "run", "--parallelism", str(given.workers), "--"]
     done = subprocess.run([*flink, sys.executable, "-m", "zhclip", *map(str, command)], check=False)
     if done.returncode:
-        raise StepFailed("curate, on Flink")
+        raise StageFailed("curate, on Flink")
 
 
 def learn(run: Path, world: World, console: Console) -> None:

@@ -28,28 +28,28 @@ def _kind(name: str, stage: str, reasons: str, count: int) -> Kind:
 
 
 CAPTION_KINDS = (
-    _kind("advertising", "plan", "blacklist_advertising", 40),
-    _kind("file name", "plan", "blacklist_image_file_name", 40),
-    _kind("boilerplate", "plan", "blacklist_boilerplate", 40),
-    _kind("contact", "plan", "blacklist_contact", 40),
-    _kind("adult", "plan", "blacklist_adult", 12),
-    _kind("too short", "plan", "caption_too_short", 40),
-    _kind("too long", "plan", "caption_too_long", 40),
-    _kind("pinyin", "plan", "no_han", 40),
-    _kind("frequent", "plan", "caption_too_frequent", 48),
+    _kind("advertising", "filter", "blacklist_advertising", 40),
+    _kind("file name", "filter", "blacklist_image_file_name", 40),
+    _kind("boilerplate", "filter", "blacklist_boilerplate", 40),
+    _kind("contact", "filter", "blacklist_contact", 40),
+    _kind("adult", "filter", "blacklist_adult", 12),
+    _kind("too short", "filter", "caption_too_short", 40),
+    _kind("too long", "filter", "caption_too_long", 40),
+    _kind("pinyin", "filter", "no_han", 40),
+    _kind("frequent", "filter", "caption_too_frequent", 48),
 )
 """Rows with a good url and a bad caption, which `bad_caption` writes."""
 
 LINK_KINDS = (
-    _kind("url missing", "plan", "url_missing", 10),
-    _kind("url malformed", "plan", "url_malformed", 16),
-    _kind("scheme", "plan", "url_scheme", 16),
-    _kind("private address", "plan", "url_private refused_address", 20),
-    _kind("private by name", "plan", "url_private refused_address", 10),
-    _kind("removed link", "plan", "removed_link", 24),
-    _kind("punsafe", "plan", "punsafe_too_high", 24),
-    _kind("duplicate pair", "plan", "duplicate_pair", 40),
-    _kind("duplicate image url", "plan", "duplicate_image_url duplicate_pair", 30),
+    _kind("url missing", "filter", "url_missing", 10),
+    _kind("url malformed", "filter", "url_malformed", 16),
+    _kind("scheme", "filter", "url_scheme", 16),
+    _kind("private address", "filter", "url_private refused_address", 20),
+    _kind("private by name", "filter", "url_private refused_address", 10),
+    _kind("removed link", "filter", "removed_link", 24),
+    _kind("punsafe", "filter", "punsafe_too_high", 24),
+    _kind("duplicate pair", "filter", "duplicate_pair", 40),
+    _kind("duplicate image url", "filter", "duplicate_image_url duplicate_pair", 30),
 )
 """Rows with a good caption and something wrong with the link or with the row."""
 

@@ -22,7 +22,7 @@ CHINESE = "chinese"
 FIGURES = ("image_to_text_r1", "image_to_text_r10", "mean_recall")
 
 
-class StepFailed(WorkFailed):
+class StageFailed(WorkFailed):
     """A command of the demo that did not end well; it has said why itself."""
 
 
@@ -41,7 +41,7 @@ class Learning:
         """Trains everything, one command after the other, and shows the recall table.
 
         Raises:
-            StepFailed: a command failed.
+            StageFailed: a command failed.
         """
         shutil.rmtree(self.out, ignore_errors=True)
         console.rule("[bold]1. A small CLIP learns English names (it stands for OpenAI's)")
@@ -73,11 +73,11 @@ def zhclip(*arguments: Any) -> None:
     """Runs a command of zhclip.
 
     Raises:
-        StepFailed: it did not end well.
+        StageFailed: it did not end well.
     """
     words = [str(argument) for argument in arguments]
     if subprocess.run([sys.executable, "-m", "zhclip", *words], check=False).returncode:
-        raise StepFailed(f"zhclip {' '.join(words)}")
+        raise StageFailed(f"zhclip {' '.join(words)}")
 
 
 def recall_table(out: Path, corpora: Corpora) -> Table:

@@ -28,8 +28,10 @@ from demo.merge_tables import render
 from demo.merge_world import PORT, MergeWorld, build_merge_world
 from demo.server import serving
 from foundation.errors import ZhclipError
-from pipeline.run.folder import Run, read_run
-from pipeline.run.funnel import query_ledger
+from pipeline.inspect.funnel import query_ledger
+from pipeline.run.folder import Run
+from pipeline.stages.dedup_images.tables import CLUSTERS_ENDING, SHARD
+from pipeline.stages.opening import read_run
 
 RECIPE, WORLD = Path("demo/recipes/demo_merge.yaml"), Path("runs/demo-world/merge")
 SHOWN = 24  # cards of either section of the contact sheet
@@ -81,7 +83,7 @@ def report_of(run: Run, world: MergeWorld) -> MergeReport:
         pq.read_table(world.truth),
         query_ledger(run, "select * from ledger"),
         published_pairs(run),
-        pq.read_table(run.path("compare", "000000.clusters.parquet")),
+        pq.read_table(run.path("dedup_images", f"{SHARD}{CLUSTERS_ENDING}")),
     )
 
 

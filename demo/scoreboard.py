@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from demo.faults import ALL_KINDS, CLEAN, LANGUAGE, SWAPPED
-from pipeline.run.ledger import OUT_OF_SCOPE
+from pipeline.run.outcomes import OUT_OF_SCOPE
 
 Place = tuple[str, int]  # base name of the metadata file, and row
-STAGES = ("read", "plan", "download", "select")
+STAGES = ("read", "filter", "download", "select")
 MAX_BLOCK = 1_000_000  # rows of a ledger entry that are looked at one by one
 
 

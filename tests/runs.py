@@ -18,7 +18,8 @@ from demo.merge import PORT, RECIPE, WORLD
 from demo.merge_world import MergeWorld, build_merge_world
 from demo.server import serving
 from demo.world import World, build_world
-from pipeline.run.folder import Run, read_run
+from pipeline.run.folder import Run
+from pipeline.stages.opening import read_run
 from tests.paths import REPOSITORY
 
 

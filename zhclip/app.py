@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from foundation.errors import ZhclipError
+from pipeline.stages.registry import COMMANDS
 from trainer.cli import add_commands
 from zhclip.check import add_command as add_check
 from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, fail, require, tell
@@ -23,6 +25,7 @@ from zhclip.sql import add_command as add_sql
 
 if TYPE_CHECKING:
     from pipeline.run.folder import Run
+    from pipeline.runners.retry import Retry
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False)
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
@@ -69,9 +72,7 @@ def curate(
         zhclip curate recipes/chinese_clip.yaml --run runs/first --set sources.laion.min_score=0.3
         zhclip curate recipes/chinese_clip.yaml --run runs/first -- --runner=FlinkRunner --parallelism=64
     """
-    from pipeline.recipe.model import STAGES
-
-    _work(list(STAGES), recipe, run, workers, context.args, overrides, as_json)
+    _work(list(COMMANDS), recipe, run, workers, context.args, overrides, as_json)
 
 
 def _stage_command(stage: str, what: str) -> None:
@@ -89,15 +90,8 @@ def _stage_command(stage: str, what: str) -> None:
     app.command(name=stage, context_settings=PASS_ON)(command)
 
 
-for _stage, _what in {
-    "translate": "Before stage 1: translates the English captions of sources with a translation.model.",
-    "plan": "Stage 1: reads metadata, applies the rules, cuts what is left into shards.",
-    "download": "Stage 2: fetches and resizes the images of every planned shard.",
-    "score": "Stage 3: scores every downloaded pair with Multilingual-CLIP.",
-    "select": "Stage 4: drops pairs below their source's threshold.",
-    "publish": "Stage 5: writes the kept pairs as webdataset tars with Parquet indexes.",
-}.items():
-    _stage_command(_stage, _what)
+for _name, _stages_of_command in COMMANDS.items():
+    _stage_command(_name, " ".join(stage.summary for stage in _stages_of_command))
 
 
 @app.command(context_settings=PASS_ON)
@@ -124,22 +118,36 @@ def retry(
         zhclip retry runs/first --above 0.1
         zhclip retry runs/first --reason http_403 --reason file_missing
     """
-    from pipeline.inspect.status import print_retry
-    from pipeline.stages.download import retry as code
+    from pipeline.runners import retry as code
 
     found_run = _or_exit(lambda: _read_run(run))
     found = _or_exit(lambda: code.find(found_run, reasons or [], above))
-    print_retry(found, Console(quiet=as_json))
+    _print_retry(found, Console(quiet=as_json))
     if dry_run or not found.shards:
         if as_json:
             print(json.dumps(asdict(found), ensure_ascii=False))
         return
     had = code.fetched(found_run, found.shards)
-    stages = ["download", "score", "select", "publish"]
+    names = list(COMMANDS)
+    stages = names[names.index("download") :]
     _stages(found_run, stages, workers, context.args, as_json, before=lambda: code.prepare(found_run, found))
     came = code.fetched(found_run, found.shards) - had
     if not as_json:
         Console(stderr=True).print(f"{came:,} of {found.pairs:,} images came this time", highlight=False)
+
+
+def _print_retry(found: Retry, console: Console) -> None:
+    """What is to be fetched again, by reason."""
+    if not found.shards:
+        console.print("nothing to fetch again: no shard has that many failures of these reasons", highlight=False)
+        return
+    table = Table("reason", title_justify="left")
+    table.add_column("to be fetched again", justify="right")
+    for reason, pairs in found.reasons.items():
+        table.add_row(reason, f"{pairs:,}")
+    table.add_section()
+    table.add_row(f"{len(found.shards):,} shards", f"{found.pairs:,}")
+    console.print(table)
 
 
 @app.command()
@@ -249,7 +257,7 @@ def _work(
     as_json: bool,
 ) -> None:
     from pipeline.recipe import load_recipe
-    from pipeline.run.folder import open_run
+    from pipeline.stages.opening import open_run
 
     console = Console(stderr=True, quiet=as_json)
     loaded = _or_exit(lambda: load_recipe(recipe, overrides or ()) if recipe else _read_run(folder).recipe)
@@ -291,7 +299,7 @@ def _stages(
 
 
 def _read_run(folder: Path) -> Any:
-    from pipeline.run.folder import read_run
+    from pipeline.stages.opening import read_run
 
     return read_run(folder)
 

@@ -17,18 +17,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.run.counts import rows_of
 from pipeline.run.folder import Run
-from pipeline.stages.registry import StepCode
+from pipeline.stages.base import Stage
 
 INTERVAL = 0.5  # s between two looks at the folder
 
 
 @dataclass
-class StepProgress:
-    """One step: which of its shards are committed, and the rows in them."""
+class StageProgress:
+    """One stage: which of its shards are committed, and the rows in them."""
 
-    step: StepCode
+    stage: Stage
     run: Run
     total: int
     task: TaskID
@@ -40,13 +39,12 @@ class StepProgress:
 
     def look(self) -> None:
         """Takes in the manifests that are new since the last look."""
-        for shard in sorted(self.run.done(self.step.name) - self.seen):
-            manifest = self.run.manifest(self.step.name, shard)
+        for shard in sorted(self.run.done(self.stage.name) - self.seen):
+            manifest = self.run.manifest(self.stage.name, shard)
             if manifest:
                 self.seen.add(shard)
-                rows_in, rows_out = rows_of(manifest.counts)
-                self.rows_in += rows_in
-                self.rows_out += rows_out
+                self.rows_in += manifest.counts["in"]
+                self.rows_out += manifest.counts["out"]
         if self.rows_before < 0:
             self.rows_before = self.rows_in
 
@@ -72,17 +70,17 @@ class ProgressWatch:
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         self.progress = Progress(*columns, console=console)
-        self.current: StepProgress | None = None
+        self.current: StageProgress | None = None
         self.stopped = threading.Event()
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._poll, daemon=True)
 
-    def __call__(self, step: StepCode, run: Run, expected: list[str]) -> None:
-        """A step begins."""
+    def __call__(self, stage: Stage, run: Run, expected: list[str]) -> None:
+        """A stage begins."""
         with self.lock:
             self._update()
-            task = self.progress.add_task(step.label, total=len(expected), rows="")
-            self.current = StepProgress(step, run, len(expected), task)
+            task = self.progress.add_task(stage.label, total=len(expected), rows="")
+            self.current = StageProgress(stage, run, len(expected), task)
             self._update()
 
     def __enter__(self) -> ProgressWatch:

@@ -48,7 +48,7 @@ def report_command(
 
 
 def _prices(given: list[str]) -> dict[str, float]:
-    from pipeline.recipe.model import STAGES
+    from pipeline.stages.registry import COMMANDS
 
     found = {}
     for one in given:
@@ -57,6 +57,6 @@ def _prices(given: list[str]) -> dict[str, float]:
             found[stage] = float(price)
         except ValueError:
             fail(f"--price {one}: expected STAGE=PRICE, such as download=0.4", EXIT_INVALID)
-        if stage not in STAGES:
-            fail(f"--price {one}: {stage!r} is no stage; stages are {', '.join(STAGES)}", EXIT_INVALID)
+        if stage not in COMMANDS:
+            fail(f"--price {one}: {stage!r} is no stage; stages are {', '.join(COMMANDS)}", EXIT_INVALID)
     return found

@@ -2,7 +2,7 @@
 
     python -m benchmarks.big_run FOLDER --rows 20000000
 
-Real: the steps read, judge, plan, test_images, compare and select are the project's own, over generated metadata files, and so
+Real: the stages read, filter, plan, eval_images, dedup_images and select are the project's own, over generated metadata files, and so
 are attempts, commits, manifests, the driver, the catalog and the data card. Every count follows from the rows, so the run is
 conserved and `zhclip verify` finds nothing wrong with it.
 
@@ -14,7 +14,7 @@ Images: only the first plan shards have a raw tar, and only published shards mad
 tar is in no manifest, as if it had been deleted. The JPEGs are a few hundred drawings in turn, whatever caption or
 fingerprint stands beside them; only copies of test images show what their fingerprint says.
 
-Memory peaks in the compare step: 3.7 GiB at 20 million rows, where 8.7 million pairs are scored (1.2 GiB in the plan).
+Memory peaks in the dedup_images stage: 3.7 GiB at 20 million rows, where 8.7 million pairs are scored (1.2 GiB in the plan).
 
 The same rows, seed and images give the same pairs, and a stopped generation continues with the shards that are missing. The
 metadata is removed once the plan is complete.

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -26,12 +26,15 @@ from benchmarks.big_run.pictures import Drawings  # noqa: E402
 from benchmarks.big_run.times import rewrite_times  # noqa: E402
 from benchmarks.big_run.work import Work  # noqa: E402
 from pipeline.inspect.catalog import write_catalog  # noqa: E402
+from pipeline.inspect.funnel import source_funnels  # noqa: E402
 from pipeline.recipe import Recipe  # noqa: E402
-from pipeline.run.counts import balances  # noqa: E402
-from pipeline.run.folder import Run, RunError, open_run, write_atomically  # noqa: E402
-from pipeline.runners.beam import StepFailed  # noqa: E402
+from pipeline.run.files import write_atomically  # noqa: E402
+from pipeline.run.folder import Run, RunError  # noqa: E402
+from pipeline.runners.beam import StageFailed  # noqa: E402
 from pipeline.runners.driver import run_stages  # noqa: E402
-from pipeline.stages.registry import STEPS, StepCode  # noqa: E402
+from pipeline.stages.base import Stage  # noqa: E402
+from pipeline.stages.opening import open_run  # noqa: E402
+from pipeline.stages.registry import STAGES  # noqa: E402
 
 MADE_AS = "generated.json"  # in the run folder: the Size
 DUPLICATE_DISTANCE = 8  # bits; the search takes longer the further it looks, and copies here are nearer than that
@@ -60,12 +63,12 @@ def generate(folder: Path, size: Size, workers: int, console: Console, real_time
     write_atomically(folder / MADE_AS, json.dumps(asdict(size)))
     watch = Watch(console)
     drawings.draw(size.seed)
-    if not (folder / "layout.json").exists() or STEPS["plan"].pending(run):
+    if not (folder / "layout.json").exists() or STAGES["plan"].pending(run):
         metadata.write()
         watch.note("metadata and drawings")
     run_stages(run, ["plan"], workers, [], watch.begins)
     shutil.rmtree(metadata.folder, ignore_errors=True)
-    with _steps_of(Work(run, size.seed, size.images, drawings)):
+    with _stages_of(Work(run, size.seed, size.images, drawings)):
         run_stages(run, ["download", "score", "select", "publish"], workers, [], watch.begins)
     if not real_times:
         rewrite_times(run, size.seed)
@@ -99,37 +102,39 @@ def _check(folder: Path, size: Size) -> None:
 
 
 @contextmanager
-def _steps_of(work: Work) -> Iterator[None]:
-    """Puts the generated steps in the place of the real ones; the driver does the rest, from what is pending to the card."""
-    real = {name: STEPS[name] for name in ("download", "score", "publish")}
-    STEPS.update({name: replace(step, work=getattr(work, name)) for name, step in real.items()})
+def _stages_of(work: Work) -> Iterator[None]:
+    """Puts generated work in the place of three stages' own; the driver does the rest, from what is pending to the card."""
+    names = ("download", "score", "publish")
+    for name in names:
+        vars(STAGES[name])["process"] = getattr(work, name)
     try:
         yield
     finally:
-        STEPS.update(real)
+        for name in names:
+            del vars(STAGES[name])["process"]
 
 
 class Watch:
-    """Prints how long each step took."""
+    """Prints how long each stage took."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self._begun, self._step = console, time.perf_counter(), ""
+        self._console, self._begun, self._stage = console, time.perf_counter(), ""
 
-    def begins(self, step: StepCode, run: Run, shards: list[str]) -> None:  # noqa: ARG002
-        """As the driver calls it, before a step."""
-        self.note(self._step)
-        self._step = f"{step.label}, {len(shards):,} shards"
+    def begins(self, stage: Stage, run: Run, shards: list[str]) -> None:  # noqa: ARG002
+        """As the driver calls it, before a stage."""
+        self.note(self._stage)
+        self._stage = f"{stage.label}, {len(shards):,} shards"
 
     def note(self, what: str) -> None:
         """What was done since the last call."""
         now = time.perf_counter()
-        if what or self._step:
-            self._console.print(f"{now - self._begun:7.1f} s  {what or self._step}", highlight=False)
-        self._begun, self._step = now, ""
+        if what or self._stage:
+            self._console.print(f"{now - self._begun:7.1f} s  {what or self._stage}", highlight=False)
+        self._begun, self._stage = now, ""
 
 
 def main() -> int:
-    """The exit code: 1 where a step failed, 2 where the folder cannot be used."""
+    """The exit code: 1 where a stage failed, 2 where the folder cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.big_run",
         description=benchmarks.big_run.__doc__,
@@ -147,10 +152,10 @@ def main() -> int:
     try:
         size = Size(given.rows, given.seed, given.images, given.shard_size)
         run = generate(given.folder, size, given.workers, console, given.real_times)
-    except (RunError, StepFailed) as error:
+    except (RunError, StageFailed) as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 2 if isinstance(error, RunError) else 1
-    published = sum(one.published for one in balances(run))
+    published = sum(funnel.outcomes["published"] for funnel in source_funnels(run))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds = time.perf_counter() - begun
     console.print(

@@ -16,7 +16,7 @@ from benchmarks.big_run.captions import captions
 from benchmarks.big_run.draws import Draws, shares
 from benchmarks.big_run.urls import hexadecimal
 from pipeline.recipe.download import Download
-from pipeline.run.folder import write_atomically
+from pipeline.run.files import write_atomically
 from pipeline.stages.download.resize import resize
 from pipeline.stages.score.fingerprint import fingerprint
 

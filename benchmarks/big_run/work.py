@@ -18,10 +18,12 @@ from benchmarks.big_run.draws import Draws
 from benchmarks.big_run.metadata import SOURCES
 from benchmarks.big_run.urls import CONTENT_TYPES, from_hexadecimal, hexadecimal, parse
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import FAILED, as_lists, count_by_source, entries, rows_by_source, write_ledger, write_parquet
-from pipeline.stages import plan as cut
+from pipeline.run.ledger import as_lists, entries, tally, write_parquet
+from pipeline.run.outcomes import FAILED
 from pipeline.stages.download.writer import OUTCOME_SCHEMA, Tar, write_table
+from pipeline.stages.plan import plan_shards
 from pipeline.stages.publish import stage as publish
+from pipeline.stages.registry import STAGES
 from pipeline.stages.score.stage import downloaded
 
 BLOCK = 512  # of a tar, bytes
@@ -44,48 +46,46 @@ class Work:
     @cached_property
     def shards(self) -> int:
         """All plan shards."""
-        return len(cut.expected(self.run))
+        return len(plan_shards(self.run))
 
     def download(self, run: Run, item: Item) -> None:
-        """Commits raw/ and its ledger, with a tar only where the shard is one of those with images."""
+        """Commits download/ and its ledger, with a tar only where the shard is one of those with images."""
         pairs = pq.read_table(run.path("plan", f"{item.name}.parquet"))
         with run.attempt("download", item.name) as attempt:
-            found = self._outcomes(pairs, int(item.name), attempt.folder / "images.tar")
+            found = self._outcomes(pairs, int(item.name), attempt)
             failed = pc.not_equal(found["status"], "ok")
             lost, why = pairs.filter(failed), found.filter(failed)
-            write_table(found, attempt.folder / "images.parquet")
-            rows = entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"])
-            write_ledger(attempt.folder / "ledger.parquet", rows)
-            reasons = {"reasons": dict(sorted(Counter(why["reason"].to_pylist()).items()))}
-            _commit(attempt, pairs, lost, reasons)
+            write_table(found, attempt.output(".parquet"))
+            attempt.ledger(entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"]))
+            reasons = dict(sorted(Counter(why["reason"].to_pylist()).items()))
+            attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons})
 
     def score(self, run: Run, item: Item) -> None:
-        """Commits scores/ and its ledger."""
+        """Commits score/ and its ledger."""
         pairs = downloaded(run, item.name)
         key = from_hexadecimal(pairs["key"], 16)
         broken = Draws(key, self.seed).uniform("undecodable") < UNDECODABLE
         lost, scored = pairs.filter(pa.array(broken)), pairs.filter(pa.array(~broken))
         with run.attempt("score", item.name) as attempt:
-            write_parquet(self._scores(scored, Draws(key[~broken], self.seed)), attempt.folder / "scores.parquet")
+            write_parquet(self._scores(scored, Draws(key[~broken], self.seed)), attempt.output(".parquet"))
             reasons = as_lists(pa.chunked_array([pa.repeat(pa.scalar("image_undecodable"), lost.num_rows)]))
             detail = pa.repeat(pa.scalar(DECODER_ERROR), lost.num_rows)
-            write_ledger(attempt.folder / "ledger.parquet", entries(lost, "score", FAILED, reasons, detail))
-            _commit(attempt, pairs, lost, {})
+            attempt.ledger(entries(lost, "score", FAILED, reasons, detail))
+            attempt.commit(tally(pairs, lost, FAILED))
 
     def publish(self, run: Run, item: Item) -> None:
         """Publishes for real where all raw tars are there; elsewhere the index alone, as if its tar had been removed."""
         if all(int(shard) < self.images for shard, _, _ in item.detail):
-            publish.work(run, item)
+            with run.attempt("publish", item.name) as attempt:
+                STAGES["publish"].make(attempt, item)
             return
         pieces = [publish._kept(run, shard).slice(start, end - start) for shard, start, end in item.detail]
         table = _index(pa.concat_tables(pieces), item.name, self.seed)
         with run.attempt("publish", item.name) as attempt:
-            index = attempt.folder / "index.parquet"
-            write_parquet(table, index)
-            files = {index: run.path("publish", f"{item.name}.parquet")}
-            attempt.commit(files, {"out": table.num_rows, "sources": rows_by_source(table)})
+            write_parquet(table, attempt.output(".parquet"))
+            attempt.commit(tally(table))
 
-    def _outcomes(self, pairs: pa.Table, shard: int, tar: Path) -> pa.Table:
+    def _outcomes(self, pairs: pa.Table, shard: int, attempt: Attempt) -> pa.Table:
         """A table with OUTCOME_SCHEMA, one row per pair."""
         host, picture, version, ending = parse(pairs["url"])
         fetch = Draws(
@@ -96,7 +96,11 @@ class Work:
         reason, detail = failures.reason_columns(found)
         width, height = pictures.sizes(Draws(picture, self.seed))
         size = (900 + width.astype(np.int64) * height * np.exp(-1.9 + 0.35 * fetch.normal("bytes"))).astype(np.int64)
-        place = self._store(pairs["key"], picture, ok, tar) if shard < self.images else _places(fetch, ok)
+        place = (
+            self._store(pairs["key"], picture, ok, attempt.output(".tar"))
+            if shard < self.images
+            else _places(fetch, ok)
+        )
         side = self.run.recipe.download.image_size
         columns = {
             "key": pairs["key"],
@@ -130,7 +134,7 @@ class Work:
         return offset, length
 
     def _scores(self, pairs: pa.Table, rows: Draws) -> pa.Table:
-        """Scores and fingerprints of pairs that decode, with the columns of scores/."""
+        """Scores and fingerprints of pairs that decode, with the columns of score/."""
         _, picture, version, _ = parse(pairs["url"])
         source = pc.index_in(pairs["source"], pa.array(SOURCES)).to_numpy()
         share, mean, deviation = np.array(list(TRUE_PAIRS.values()))[source].T
@@ -165,25 +169,6 @@ class Work:
             "image_revision": "generated",
             "dtype": "bfloat16",
         }
-
-
-def _commit(attempt: Attempt, pairs: pa.Table, lost: pa.Table, more: Mapping[str, object]) -> None:
-    """As the steps commit: what was written under the names that readers look for, and counts."""
-    run, step, shard = attempt.run, attempt.step, attempt.shard
-    finals = {
-        "images.tar": run.path(step, f"{shard}.tar"),
-        "images.parquet": run.path(step, f"{shard}.parquet"),
-        "scores.parquet": run.path(step, f"{shard}.parquet"),
-        "ledger.parquet": run.ledger_path(step, shard),
-    }
-    counts = {
-        "in": pairs.num_rows,
-        "failed": lost.num_rows,
-        "out": pairs.num_rows - lost.num_rows,
-        "sources": count_by_source(pairs, lost, "failed"),
-    }
-    files = {path: final for name, final in finals.items() if (path := attempt.folder / name).exists()}
-    attempt.commit(files, {**counts, **more})
 
 
 def _places(fetch: Draws, ok: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

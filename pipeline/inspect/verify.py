@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
-from pipeline.run.counts import balances
-from pipeline.run.folder import FOLDERS, Manifest, Run, sha256_of
-from pipeline.run.funnel import query_ledger
+from pipeline.inspect.funnel import query_ledger, source_funnels
+from pipeline.run.files import sha256_of
+from pipeline.run.folder import Manifest, Run
+from pipeline.run.names import DATASET_MANIFEST, LAYOUT_FILE, LEDGER
 from pipeline.run.tar import BLOCK, END_OF_TAR, sample_members
-from pipeline.stages.registry import STEPS
+from pipeline.stages.registry import OUTCOMES, STAGES, enabled
 
 
 @dataclass
@@ -42,7 +43,7 @@ def verify_run(run: Run, console: Console) -> Report:
     """Checks a run as far as it has come; a run in progress is checked for what is committed."""
     report = Report()
     complete = _check_presence(run, report)
-    manifests = [manifest for step in STEPS for manifest in run.manifests(step)]
+    manifests = [manifest for stage in STAGES for manifest in run.manifests(stage)]
     with ThreadPoolExecutor(4) as pool:
         checks = pool.map(lambda manifest: _check_files(run, manifest), manifests)
         for manifest, problems in track(
@@ -52,33 +53,34 @@ def verify_run(run: Run, console: Console) -> Report:
             report.checked["files"] += len(manifest.files)
             report.checked["bytes"] += sum(described["bytes"] for described in manifest.files.values())
             report.problems += problems
-    report.checked["published pairs"] = sum(found.counts["out"] for found in manifests if found.step == "publish")
+    report.checked["published pairs"] = sum(
+        manifest.counts["out"] for manifest in manifests if manifest.stage == "publish"
+    )
     _guarded(report, "ledger", lambda: _check_ledger_counts(run))
     if complete:
-        _guarded(report, "conservation", lambda: _check_balances(run))
+        _guarded(report, "conservation", lambda: _check_conservation(run))
         _guarded(report, "dataset", lambda: _check_dataset(run))
     return report
 
 
 def _check_presence(run: Run, report: Report) -> bool:
-    """Whether every step has all of its shards; a hole in a step that later ones have read is a problem."""
-    if not (run.folder / "layout.json").exists():
-        report.problems.append(f"{run.folder}/layout.json is missing: nothing was planned, or it was removed")
+    """Whether every stage has all of its shards; a hole in a stage that later ones have read is a problem."""
+    if not (run.folder / LAYOUT_FILE).exists():
+        report.problems.append(f"{run.folder}/{LAYOUT_FILE} is missing: nothing was planned, or it was removed")
         return False
-    begun = [step for step in STEPS if run.done(step)]
-    for step in STEPS:
-        missing = sorted(set(STEPS[step].expected(run)) - {found.shard for found in run.manifests(step)})
-        if missing and step not in begun[-1:]:
-            later = [other for other in begun if list(STEPS).index(other) > list(STEPS).index(step)]
-            report.problems += [
-                f"{FOLDERS[step]}/{shard}: missing shard: it has no manifest" for shard in missing if later
-            ]
-        if missing:
-            dataset_done = run.path("publish", "manifest.json").exists()
-            if step == "publish" and dataset_done:
-                report.problems += [f"dataset/{shard}: missing shard: it has no manifest" for shard in missing]
-            return dataset_done
-    return run.path("publish", "manifest.json").exists()
+    stages = enabled(run.recipe)
+    begun = [stage.name for stage in stages if run.done(stage.name)]
+    dataset_done = run.path("publish", DATASET_MANIFEST).exists()
+    for number, stage in enumerate(stages):
+        missing = sorted(set(stage.shards(run)) - {manifest.shard for manifest in run.manifests(stage.name)})
+        if not missing:
+            continue
+        later = {other.name for other in stages[number + 1 :]}
+        if later.intersection(begun) or (stage.name == "publish" and dataset_done):
+            folder = run.stages[stage.name].folder
+            report.problems += [f"{folder}/{shard}: missing shard: it has no manifest" for shard in missing]
+        break
+    return dataset_done
 
 
 def _check_files(run: Run, manifest: Manifest) -> list[str]:
@@ -86,12 +88,14 @@ def _check_files(run: Run, manifest: Manifest) -> list[str]:
     for name, described in manifest.files.items():
         path = run.folder / name
         if not path.exists():
-            problems.append(f"{name}: the file is missing; {FOLDERS[manifest.step]}/{manifest.shard}.json names it")
+            problems.append(
+                f"{name}: the file is missing; {run.stages[manifest.stage].folder}/{manifest.shard}.json names it"
+            )
         elif path.stat().st_size != described["bytes"]:
             problems.append(f"{name}: {path.stat().st_size:,} bytes instead of {described['bytes']:,}")
         elif sha256_of(path) != described["sha256"]:
             problems.append(f"{name}: damaged: its SHA-256 is not the manifest's")
-    return problems + list(_check_published(run, manifest) if manifest.step == "publish" else ())
+    return problems + list(_check_published(run, manifest) if manifest.stage == "publish" else ())
 
 
 def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
@@ -110,7 +114,7 @@ def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
     end = 0
     for row in rows:
         image = content[row["offset"] : row["offset"] + row["length"]]
-        columns = {name: found for name, found in row.items() if name not in ("tar", "offset", "length")}
+        columns = {name: value for name, value in row.items() if name not in ("tar", "offset", "length")}
         sample = sample_members(row["key"], image, columns)
         start = row["offset"] - BLOCK
         if start != end:
@@ -126,34 +130,32 @@ def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
 
 def _check_ledger_counts(run: Run) -> Iterator[str]:
     """The rows of each ledger, counted again, against the manifests."""
-    found = query_ledger(run, "select source, stage, outcome, sum(rows)::bigint as rows from ledger group by all")
-    counted = {(row["source"], row["stage"], row["outcome"]): row["rows"] for row in found.to_pylist()}
-    for balance in balances(run):
-        for place, rows in (
-            (("read", "out_of_scope"), balance.out_of_scope),
-            (("read", "failed"), balance.unreadable),
-            (("plan", "rejected"), balance.rejected_by_rules),
-            (("download", "failed"), balance.failed_download),
-            (("score", "failed"), balance.failed_score),
-            (("select", "rejected"), balance.rejected_by_score),
-        ):
-            in_ledger = counted.get((balance.source, *place), 0)
-            if in_ledger != rows:
-                yield f"ledger/{place[0]}: {in_ledger:,} {place[1]} rows of {balance.source}; the manifests count {rows:,}"
+    rows = query_ledger(run, "select source, stage, outcome, sum(rows)::bigint as rows from ledger group by all")
+    counted = {(row["source"], row["stage"], row["outcome"]): row["rows"] for row in rows.to_pylist()}
+    for funnel in source_funnels(run):
+        for key, (stage, outcome) in OUTCOMES.items():
+            if outcome.ledger is None:
+                continue
+            in_ledger, in_manifests = counted.get((funnel.source, stage, outcome.ledger), 0), funnel.outcomes[key]
+            if in_ledger != in_manifests:
+                yield (
+                    f"{LEDGER}/{stage}: {in_ledger:,} {outcome.ledger} rows of {funnel.source}; the manifests count "
+                    f"{in_manifests:,}"
+                )
 
 
-def _check_balances(run: Run) -> Iterator[str]:
-    for balance in balances(run):
-        if balance.missing:
+def _check_conservation(run: Run) -> Iterator[str]:
+    for funnel in source_funnels(run):
+        if funnel.waiting:
             yield (
-                f"source {balance.source}: {balance.read:,} rows read, but {balance.missing:+,} of them are neither published nor "
+                f"source {funnel.source}: {funnel.read:,} rows read, but {funnel.waiting:+,} of them are neither published nor "
                 "in the ledger"
             )
 
 
 def _check_dataset(run: Run) -> Iterator[str]:
     """The dataset's own manifest against the shards', and keys that are in key order, once, and not in the ledger."""
-    content = json.loads(run.path("publish", "manifest.json").read_text(encoding="utf-8"))
+    content = json.loads(run.path("publish", DATASET_MANIFEST).read_text(encoding="utf-8"))
     named = {shard["shard"]: shard["files"] for shard in content["shards"]}
     for manifest in run.manifests("publish"):
         files = {name.removeprefix("dataset/"): described for name, described in manifest.files.items()}
@@ -162,10 +164,10 @@ def _check_dataset(run: Run) -> Iterator[str]:
     yield from (f"dataset/{shard}: missing shard: manifest.json names it" for shard in named)
     if not run.manifests("publish"):
         return
-    keys = f"(select key, tar from read_parquet('{run.path('publish', '*.parquet')}'))"
-    for key, tars in duckdb.sql(
-        f"select key, list(tar) from {keys} group by key having count(*) > 1 limit 20"
-    ).fetchall():
+    paths = [str(run.path("publish", f"{manifest.shard}.parquet")) for manifest in run.manifests("publish")]
+    indexes = duckdb.read_parquet(paths)
+    repeated = indexes.query("indexes", "select key, list(tar) from indexes group by key having count(*) > 1 limit 20")
+    for key, tars in repeated.fetchall():
         yield f"pair {key} is published more than once: {', '.join(tars)}"
 
 

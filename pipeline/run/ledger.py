@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
-REJECTED = "rejected"  # by a rule
-FAILED = "failed"  # could not be read, fetched or decoded
-OUT_OF_SCOPE = "out_of_scope"  # rows of other languages: counted, not listed
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -107,9 +103,26 @@ def rows_by_source(pairs: pa.Table) -> dict[str, int]:
     return dict(sorted((row["values"], row["counts"]) for row in pc.value_counts(pairs["source"]).to_pylist()))
 
 
-def count_by_source(pairs: pa.Table, lost: pa.Table, outcome: str) -> dict[str, dict[str, int]]:
-    """Rows in, lost and out per source, for a manifest."""
-    before, gone = rows_by_source(pairs), Counter(rows_by_source(lost))
-    return {
-        name: {"in": before[name], outcome: gone[name], "out": before[name] - gone[name]} for name in sorted(before)
+def tally(pairs: pa.Table, lost: pa.Table | None = None, outcome: str = "") -> dict[str, Any]:
+    """The counts of a manifest: rows in, lost (under the name of their ledger outcome) and out, in all and by source.
+
+    Args:
+        pairs: rows in, with a column `source`.
+        lost: those of them that are not handed on; None where the stage hands on all.
+        outcome: of the lost rows in the ledger.
+    """
+    rows_in, rows_lost = rows_by_source(pairs), Counter(rows_by_source(lost) if lost is not None else {})
+    named = {outcome: 0} if outcome else {}
+    sources = {
+        name: {"in": rows, **dict.fromkeys(named, rows_lost[name]), "out": rows - rows_lost[name]}
+        for name, rows in rows_in.items()
     }
+    return add_up(sources)
+
+
+def add_up(sources: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Counts by source, and their sums beside them, as every manifest has them."""
+    totals = Counter[str]({"in": 0, "out": 0})
+    for counts in sources.values():
+        totals.update(counts)
+    return {**totals, "sources": {name: dict(counts) for name, counts in sources.items()}}

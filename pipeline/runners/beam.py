@@ -1,9 +1,8 @@
-"""One step as a Beam pipeline: items in, files out. Only names and ranges travel through Beam, never rows or images."""
+"""One stage as a Beam pipeline: items in, files out. Only names and ranges travel through Beam, never rows or images."""
 
 from __future__ import annotations
 
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,21 +12,23 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from foundation.errors import WorkFailed
 from foundation.log import configure_worker, log_item
-from pipeline.run.folder import Item, Run, Step
+from pipeline.run.folder import Item, Run
+from pipeline.run.names import FAILURES
 from pipeline.runners.flink import quiet_workers
+from pipeline.stages.registry import STAGES
 
-MANY_FAILURES = 8  # of one step: whatever is wrong is wrong for all, so the remaining items are left alone
+MANY_FAILURES = 8  # of one stage: whatever is wrong is wrong for all, so the remaining items are left alone
 
 
-class StepFailed(WorkFailed):
-    """Items of a step that could not be done; all others are committed."""
+class StageFailed(WorkFailed):
+    """Items of a stage that could not be done; all others are committed."""
 
 
 class DoItem(beam.DoFn):
-    """Does one item of a step. An error is written down and stops nothing else."""
+    """Does one item of a stage. An error is written down and stops nothing else."""
 
-    def __init__(self, run: Run, step: Step) -> None:
-        self.run, self.step = run, step
+    def __init__(self, run: Run, stage: str) -> None:
+        self.run, self.stage = run, stage
 
     def setup(self) -> None:
         """Once per worker. Arrow's default pool (mimalloc) gives memory back and takes it again for every batch of this
@@ -37,52 +38,45 @@ class DoItem(beam.DoFn):
 
     def process(self, item: Item) -> Iterator[str]:
         """Yields the item's name when it is done."""
-        from pipeline.stages.registry import STEPS  # here: a worker that only plans needs no torch before it scores
-
-        failures = failures_folder(self.run, self.step)
+        failures = failures_folder(self.run, self.stage)
         if len(list(failures.glob("*.txt"))) >= MANY_FAILURES:
             return
         try:
-            with log_item(self.run.folder.name, self.step, item.name) as log:
-                STEPS[self.step].work(self.run, item)
-                log.fields.update(_counts(self.run, self.step, item))
+            with log_item(self.run.folder.name, self.stage, item.name) as log:
+                STAGES[self.stage].process(self.run, item)
+                log.fields.update(_counts(self.run, self.stage, item))
             yield item.name
         except Exception:  # whatever it is, the other items go on and the driver reports it
             (failures / f"{item.name}.txt").write_text(traceback.format_exc(), encoding="utf-8")
 
 
-def run_items(run: Run, step: Step, items: Sequence[Item], workers: int, beam_options: Sequence[str] = ()) -> None:
-    """Does all items of a step on the runner that `beam_options` name, by default in this process with `workers` threads.
+def run_items(run: Run, stage: str, items: Sequence[Item], workers: int, beam_options: Sequence[str] = ()) -> None:
+    """Does all items of a stage on the runner that `beam_options` name, by default in this process with `workers` threads.
 
     Raises:
-        StepFailed: an item failed; the message holds the last lines of the first errors.
+        StageFailed: an item failed; the message holds the last lines of the first errors.
     """
-    failures = failures_folder(run, step)
+    failures = failures_folder(run, stage)
     for old in failures.glob("*.txt"):
         old.unlink()
     if "--runner=FlinkRunner" in beam_options:
         quiet_workers()
     with beam.Pipeline(runner=_runner(beam_options), options=_options(workers, beam_options)) as pipeline:
-        _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | beam.ParDo(DoItem(run, step))
+        _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | beam.ParDo(DoItem(run, stage))
     failed = sorted(failures.glob("*.txt"))
     if failed:
-        raise StepFailed(_describe(step, failed))
+        raise StageFailed(_describe(stage, failed))
 
 
-def _counts(run: Run, step: Step, item: Item) -> Counter[str]:
-    """The numbers of rows that the item's manifest holds, over all sources; none where an item is not one shard."""
-    totals: Counter[str] = Counter()
-    manifest = run.manifest(step, item.name)
-    counts = manifest.counts if manifest else {}
-    for rows in (counts, *counts.get("sources", {}).values()):
-        rows = rows if isinstance(rows, dict) else {"out": rows}
-        totals.update({name: number for name, number in rows.items() if isinstance(number, int)})
-    return totals
+def _counts(run: Run, stage: str, item: Item) -> dict[str, int]:
+    """The numbers of rows that the item's manifest holds; none where an item is not one shard."""
+    manifest = run.manifest(stage, item.name)
+    return {name: rows for name, rows in manifest.counts.items() if isinstance(rows, int)} if manifest else {}
 
 
-def failures_folder(run: Run, step: Step) -> Path:
-    """Where the errors of a step's items are written, one file each."""
-    folder = run.folder / ".failures" / step
+def failures_folder(run: Run, stage: str) -> Path:
+    """Where the errors of a stage's items are written, one file each."""
+    folder = run.folder / FAILURES / stage
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -101,8 +95,10 @@ def _options(workers: int, beam_options: Sequence[str]) -> PipelineOptions:
     return PipelineOptions([*([] if any(o.startswith("--runner") for o in beam_options) else embedded), *beam_options])
 
 
-def _describe(step: Step, failed: list[Path]) -> str:
-    lines = [f"{len(failed)} item{'s' if len(failed) > 1 else ''} of the {step} step failed; all others are committed."]
+def _describe(stage: str, failed: list[Path]) -> str:
+    lines = [
+        f"{len(failed)} item{'s' if len(failed) > 1 else ''} of the {stage} stage failed; all others are committed."
+    ]
     for path in failed[:3]:
         last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
         lines.append(f"  {path.stem}: {last}")

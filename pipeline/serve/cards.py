@@ -11,9 +11,11 @@ import duckdb
 from pipeline.serve.listing import Place
 from pipeline.serve.segments import DECISIONS, LOST_ON_THE_WAY, PLAN, SEGMENTS, Segment, wholly_published
 from pipeline.serve.watched import Watch
+from pipeline.stages.registry import STAGES
 
 LONGEST_CAPTION = 240  # characters in the list; the page of a pair shows all
 TEXTS = f"key, source, url, left(caption, {LONGEST_CAPTION + 1}) as caption"
+AFTER_DOWNLOAD = list(STAGES)[list(STAGES).index("download") + 1 :]
 ENTRY = "stage, outcome as state, reasons, detail, score"
 
 
@@ -34,7 +36,7 @@ class Card:
     @property
     def has_image(self) -> bool:
         """Whether an image of it was stored at some time."""
-        return self.state in ("published", "kept") or self.stage in ("score", "select")
+        return self.state in ("published", "kept") or self.stage in AFTER_DOWNLOAD
 
 
 def cards(connection: duckdb.DuckDBPyConnection, watch: Watch, places: Sequence[Place]) -> list[Card]:
@@ -73,7 +75,7 @@ def _rows(
     connection: duckdb.DuckDBPyConnection, watch: Watch, segment: Segment, places: Iterable[Place], columns: str
 ) -> dict[Place, dict[str, Any]]:
     """Columns that a segment has of the pairs at `places`, which may be of another segment with the same shards."""
-    done = watch.run.committed(segment.step)
+    done = watch.run.committed(segment.stage)
     by_key = {place.key: place for place in places if place.shard in done}
     if not by_key:
         return {}

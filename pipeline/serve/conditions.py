@@ -30,7 +30,7 @@ class Block:
     @property
     def rows(self) -> int:
         """How many rows are in them."""
-        manifests = self.watch.run.committed(self.segment.step)
+        manifests = self.watch.run.committed(self.segment.stage)
         return sum(self.segment.rows(manifests[shard]) for shard in self.shards if shard in manifests)
 
 
@@ -84,7 +84,7 @@ def _waiting(block: Block) -> Part:
     """Neither dropped since the plan, nor published."""
     run = block.watch.run
     gone = [
-        one.path(run, shard) for one in LOST_ON_THE_WAY for shard in block.shards if shard in run.committed(one.step)
+        one.path(run, shard) for one in LOST_ON_THE_WAY for shard in block.shards if shard in run.committed(one.stage)
     ]
     published = {one for shard in block.shards for one in published_shards(block.watch, shard)}
     gone += [PUBLISHED.path(run, shard) for shard in sorted(published)]

@@ -23,7 +23,7 @@ BUDGET = 2.5  # s that a page may search
 BLOCK_SECONDS = 0.4  # what a block should take
 MOST_SHARDS = 512  # of a block
 BEFORE_ALL, AFTER_ALL = "", "~"  # keys that are smaller and larger than every key
-CURSOR = re.compile(rf"([a-z]+)\.(\d{{6,}})\.([0-9a-f]{{32}}|{AFTER_ALL}|)")
+CURSOR = re.compile(rf"([a-z_]+)\.(\d{{6,}})\.([0-9a-f]{{32}}|{AFTER_ALL}|)")
 FIND = """
     select parse_filename(filename, true) as shard, key from read_parquet($files)
     where {condition} and {beyond} order by shard {order}, key {order} limit {limit}
@@ -144,7 +144,7 @@ def _blocks(
 
 
 def _shards(watch: Watch, segment: Segment, search: Search) -> list[str]:
-    found = list(watch.run.committed(segment.step))
+    found = list(watch.run.committed(segment.stage))
     return [one for one in found if not wholly_published(watch, one)] if search.where == "waiting" else found
 
 

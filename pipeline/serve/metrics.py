@@ -10,7 +10,6 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.inspect.status import ROWS_WENT
 from pipeline.serve.runs import Shelf
 
 
@@ -22,11 +21,11 @@ class Runs(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client has it."""
-        done = GaugeMetricFamily("zhclip_shards_done", "Shards that are committed.", labels=("run", "step"))
+        done = GaugeMetricFamily("zhclip_shards_done", "Shards that are committed.", labels=("run", "stage"))
         expected = GaugeMetricFamily(
             "zhclip_shards_expected",
-            "Shards that a step will have; absent while nobody knows.",
-            labels=("run", "step"),
+            "Shards that a stage will have; absent while that is not known.",
+            labels=("run", "stage"),
         )
         rows = GaugeMetricFamily(
             "zhclip_rows",
@@ -39,14 +38,13 @@ class Runs(Collector):
                 continue
             progress = listed.watch.progress()
             changed.add_metric((listed.name,), progress.changed)
-            for step in progress.steps:
-                done.add_metric((listed.name, step.name), step.done)
-                if step.expected is not None:
-                    expected.add_metric((listed.name, step.name), step.expected)
-            for balance in progress.balances:
-                for outcome in ROWS_WENT:
-                    if outcome != "missing":
-                        rows.add_metric((listed.name, balance.source, outcome), getattr(balance, outcome))
+            for stage in progress.stages:
+                done.add_metric((listed.name, stage.name), stage.done)
+                if stage.expected is not None:
+                    expected.add_metric((listed.name, stage.name), stage.expected)
+            for funnel in progress.funnels:
+                for outcome, count in {"read": funnel.read, **funnel.outcomes}.items():
+                    rows.add_metric((listed.name, funnel.source, outcome), count)
         yield from (done, expected, rows, changed)
 
 

@@ -12,13 +12,13 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from foundation.errors import InvalidInput
-from pipeline.run.folder import FOLDERS, Step
 from pipeline.serve.segments import LOST_ON_THE_WAY, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
 from pipeline.serve.watched import Watch
+from pipeline.stages.dedup_images.tables import CLUSTERS_ENDING, SHARD
 from pipeline.stages.read.layout import read_layout
 
 MOST_MEMBERS = 60  # of a cluster that are shown
-STEPS: dict[str, Step] = {"download": "download", "score": "score", "decision": "select"}
+STAGES_OF_ROWS = {"download": "download", "score": "score", "decision": "select"}
 
 
 class NoSuchPair(InvalidInput, LookupError):
@@ -58,8 +58,8 @@ def read_pair(connection: duckdb.DuckDBPyConnection, watch: Watch, key: str, pla
     shard = shard_of(watch, PLAN, key)
     if shard:
         pair.plan = _row(connection, watch, "plan", shard, key)
-        for name, step in STEPS.items():
-            setattr(pair, name, _row(connection, watch, step, shard, key))
+        for name, stage in STAGES_OF_ROWS.items():
+            setattr(pair, name, _row(connection, watch, stage, shard, key))
         for segment in LOST_ON_THE_WAY:
             pair.entries += _entries(connection, watch, segment, [shard], key)
     published = shard_of(watch, PUBLISHED, key)
@@ -74,7 +74,7 @@ def read_pair(connection: duckdb.DuckDBPyConnection, watch: Watch, key: str, pla
 
 def shard_of(watch: Watch, segment: Segment, key: str) -> str | None:
     """The shard of a segment in key order in which a key lies, if it is there; None where it lies before all."""
-    shards = list(watch.run.committed(segment.step))
+    shards = list(watch.run.committed(segment.stage))
     place = bisect_right(shards, key, key=lambda shard: _first_key(watch, segment, shard))
     return shards[place - 1] if place else None
 
@@ -92,19 +92,19 @@ def _first_key(watch: Watch, segment: Segment, shard: str) -> str:
 
 
 def _row(
-    connection: duckdb.DuckDBPyConnection, watch: Watch, step: Step, shard: str, key: str
+    connection: duckdb.DuckDBPyConnection, watch: Watch, stage: str, shard: str, key: str
 ) -> dict[str, Any] | None:
-    if shard not in watch.run.committed(step):
+    if shard not in watch.run.committed(stage):
         return None
-    path = str(watch.run.path(step, f"{shard}.parquet"))
+    path = str(watch.run.path(stage, f"{shard}.parquet"))
     found = _select(connection, [path], key)
-    return {"shard": shard, "folder": FOLDERS[step], **found[0]} if found else None
+    return {"shard": shard, "folder": watch.run.stages[stage].folder, **found[0]} if found else None
 
 
 def _entries(
     connection: duckdb.DuckDBPyConnection, watch: Watch, segment: Segment, shards: list[str], key: str
 ) -> list[dict[str, Any]]:
-    done = watch.run.committed(segment.step)
+    done = watch.run.committed(segment.stage)
     return _select(connection, [segment.path(watch.run, shard) for shard in shards if shard in done], key)
 
 
@@ -119,20 +119,20 @@ def _select(connection: duckdb.DuckDBPyConnection, files: list[str], key: str) -
 def _rule_shards(watch: Watch, pair: Pair, place: str) -> list[str]:
     """Shards of the rules' ledger that may hold the key: they are buckets of captions, not in key order."""
     name, _, shard = place.partition(".")
-    if SEGMENTS.get(name) is RULES and shard in watch.run.committed("judge"):
+    if SEGMENTS.get(name) is RULES and shard in watch.run.committed("filter"):
         return [shard]
     known = pair.plan or pair.published
-    layout = read_layout(watch.run) if watch.run.committed("judge") else None
+    layout = read_layout(watch.run) if watch.run.committed("filter") else None
     if known and layout and layout.hasher == f"polars {pl.__version__}":
         bucket = pl.Series([known["caption"]]).hash().to_numpy()[0] % np.uint64(layout.buckets)
         return [f"{bucket:06d}"]
-    return list(watch.run.committed("judge"))
+    return list(watch.run.committed("filter"))
 
 
 def _add_cluster(connection: duckdb.DuckDBPyConnection, watch: Watch, pair: Pair) -> None:
-    if not (pair.score and watch.run.committed("compare")):
+    if not (pair.score and watch.run.committed("dedup_images")):
         return
-    path = str(watch.run.path("compare", "000000.clusters.parquet"))
+    path = str(watch.run.path("dedup_images", f"{SHARD}{CLUSTERS_ENDING}"))
     query = """
         from read_parquet($path) where cluster = (select cluster from read_parquet($path) where key = $key)
         order by key <> cluster, distance, key

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import duckdb
 
 from pipeline.inspect.catalog.images import ImagePlace, read_image
-from pipeline.run.folder import FOLDERS, Step
 from pipeline.serve.pair import shard_of
 from pipeline.serve.runs import inside
 from pipeline.serve.segments import PLAN, PUBLISHED, Segment
@@ -18,9 +17,9 @@ RANGE = 'select "offset", length from read_parquet($index) where key = $key and 
 
 @dataclass(frozen=True)
 class Tars:
-    """Where a step keeps images: tars with indexes beside them, whose shards are those of a segment in key order."""
+    """Where a stage keeps images: tars with indexes beside them, whose shards are those of a segment in key order."""
 
-    step: Step
+    stage: str
     segment: Segment
 
 
@@ -56,6 +55,6 @@ def has_picture(watch: Watch, key: str, published: bool = True) -> bool:
 def _tar(watch: Watch, tars: Tars, key: str) -> str | None:
     """The tar, relative to the run, in which a pair's image lies if it was stored and not deleted."""
     shard = shard_of(watch, tars.segment, key)
-    manifest = watch.run.committed(tars.step).get(shard or "")
-    tar = f"{FOLDERS[tars.step]}/{shard}.tar"
+    manifest = watch.run.committed(tars.stage).get(shard or "")
+    tar = f"{watch.run.stages[tars.stage].folder}/{shard}.tar"
     return tar if manifest and tar in manifest.files and (watch.run.folder / tar).exists() else None

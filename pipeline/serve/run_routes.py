@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response
 
-from pipeline.inspect.status import ROWS_WENT
-from pipeline.run.funnel import by_stage
+from pipeline.inspect.funnel import by_stage
+from pipeline.run.names import RECIPE_FILE, REPORT
+from pipeline.run.outcomes import WAITING
 from pipeline.serve.guard import HEADERS
 from pipeline.serve.render import page
 from pipeline.serve.runs import NoSuchRun, inside
+from pipeline.serve.search import WHERE
 from pipeline.serve.service import Service, service
+from pipeline.serve.watched import Progress
+from pipeline.stages.registry import OUTCOMES
 
 router = APIRouter()
 State = Annotated[Service, Depends(service)]
-REPORT = "report.html"
 SANDBOXED = "sandbox allow-popups; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
 """Of a report: it holds captions and pictures of others, and needs no script."""
-PLACES = {
-    "rejected_by_rules": "rules",
-    "failed_download": "download",
-    "failed_score": "score",
-    "rejected_by_score": "select",
-    "published": "published",
-}
-"""Outcome of a row → where the browser of pairs shows such pairs."""
+
+
+@dataclass(frozen=True)
+class OutcomeRow:
+    """One line of the table of outcomes."""
+
+    key: str
+    label: str
+    counts: list[int]  # of each source, in the order of the recipe
+
+
+def outcome_rows(progress: Progress) -> list[OutcomeRow]:
+    """Rows read, each outcome in the order of the flow, and what is still to do (or, in a complete run, missing)."""
+    funnels = progress.funnels
+    decided = [
+        OutcomeRow(key, outcome.label, [funnel.outcomes[key] for funnel in funnels])
+        for key, (_, outcome) in OUTCOMES.items()
+    ]
+    rest = OutcomeRow(
+        WAITING.key, "missing" if progress.complete else WAITING.label, [funnel.waiting for funnel in funnels]
+    )
+    return [OutcomeRow("read", "read", [funnel.read for funnel in funnels]), *decided, rest]
 
 
 @router.get("/")
@@ -41,19 +59,19 @@ def runs(state: State) -> Response:
 
 @router.get("/runs/{run}")
 def run(run: str, state: State) -> Response:
-    """One run: counts, steps, reasons, and where to go from here."""
+    """One run: counts, stages, reasons, and where to go from here."""
     watch = state.shelf.get(run)
     return page(
         "run.html",
         run=run,
         folder=str(watch.run.folder),
         recipe_name=watch.run.recipe.name,
-        recipe=(watch.run.folder / "recipe.yaml").read_text(encoding="utf-8"),
+        recipe=(watch.run.folder / RECIPE_FILE).read_text(encoding="utf-8"),
         progress=watch.progress(),
         funnel=watch.funnel(),
         has_report=_has_report(state, run),
-        went=ROWS_WENT,
-        places=PLACES,
+        rows=outcome_rows(watch.progress()),
+        shown=WHERE,
     )
 
 

@@ -9,17 +9,21 @@ from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
 from foundation.errors import InvalidInput
+from pipeline.run.outcomes import WAITING
+from pipeline.stages.registry import OUTCOMES
 
 WHERE = {
     "all": "all pairs",
     "published": "published",
     "dropped": "dropped",
-    "rules": "dropped by rules",
-    "download": "not fetched",
-    "score": "not decoded",
-    "select": "not selected",
-    "waiting": "on the way",
+    **{
+        key: outcome.label
+        for key, (stage, outcome) in OUTCOMES.items()
+        if outcome.ledger and stage != "read"  # rows there are no pairs
+    },
+    WAITING.key: "on the way",
 }
+"""Which pairs the list shows: a key for addresses, and words for people."""
 LONGEST_TEXT = 200
 MOST_WORDS = 6
 DOMAIN = re.compile(r"[\w.-]{1,253}|\[[0-9a-f:.]+\]")

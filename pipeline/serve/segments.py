@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.run.folder import Manifest, Step
+from pipeline.inspect.funnel import lost_rows
+from pipeline.run.folder import Manifest
+from pipeline.run.outcomes import WAITING
 from pipeline.serve.search import Search
 from pipeline.serve.watched import Watch, WatchedRun
 from pipeline.stages.publish.stage import shards_of_pieces
+from pipeline.stages.registry import OUTCOMES, STAGES
 
 
 @dataclass(frozen=True)
@@ -15,54 +18,58 @@ class Segment:
     """Files with a row for each of some pairs: key, source, url, caption, and more."""
 
     name: str
-    step: Step  # whose manifests name its shards
+    stage: str  # whose manifests name its shards
     ledger: bool  # whether its rows are ledger entries
     scored: bool = False  # whether its rows have a score
     first_look: int = 4  # shards searched at first: they are small, but for those of the rules
 
-    @property
-    def stage(self) -> str:
-        """As its ledger entries name it."""
-        return "plan" if self.step == "judge" else self.step
-
     def path(self, run: WatchedRun, shard: str) -> str:
         """Its file of one shard."""
-        return str(run.ledger_path(self.step, shard) if self.ledger else run.path(self.step, f"{shard}.parquet"))
+        return str(run.ledger_path(self.stage, shard) if self.ledger else run.path(self.stage, f"{shard}.parquet"))
 
     def rows(self, manifest: Manifest) -> int:
         """How many rows a shard has in it."""
         if not self.ledger:
             return int(manifest.counts["out"])
-        lost = "failed" if self.step in ("download", "score") else "rejected"
-        return sum(int(one.get(lost, 0)) for one in manifest.counts["sources"].values())
+        return sum(sum(lost_rows(self.stage, counts).values()) for counts in manifest.counts["sources"].values())
+
+
+def _ledger_segments() -> dict[str, Segment]:
+    """Outcome key → the ledger of the stage that decides it; but for `read`, whose ledger rows are no pairs."""
+    stages, scored = list(STAGES), list(STAGES).index("score")
+    return {
+        key: Segment(
+            key,
+            stage,
+            True,
+            scored=stages.index(stage) > scored,
+            first_look=4 if STAGES[stage].per_plan_shard else 1,
+        )
+        for key, (stage, outcome) in OUTCOMES.items()
+        if outcome.ledger and stage != "read"
+    }
 
 
 PLAN = Segment("plan", "plan", False)
 PUBLISHED = Segment("published", "publish", False, scored=True)
-RULES = Segment("rules", "judge", True, first_look=1)
-DOWNLOAD = Segment("download", "download", True)
-SCORE = Segment("score", "score", True)
-SELECT = Segment("select", "select", True, scored=True)
-DECISIONS = Segment(
-    "decisions", "select", False, scored=True
-)  # of the pairs that LOST_ON_THE_WAY does not have, and more
-SEGMENTS = {one.name: one for one in (PLAN, PUBLISHED, RULES, DOWNLOAD, SCORE, SELECT)}
-LOST_ON_THE_WAY = (DOWNLOAD, SCORE, SELECT)  # their shards have the names of plan's, and a part of its pairs
-OF_PLACE = {
+LEDGERS = _ledger_segments()
+RULES = LEDGERS["rejected_by_rules"]
+LOST_ON_THE_WAY = tuple(segment for segment in LEDGERS.values() if STAGES[segment.stage].per_plan_shard)
+"""Their shards have the names of plan's, and a part of its pairs."""
+DECISIONS = Segment("decisions", "select", False, scored=True)  # of all scored pairs
+SEGMENTS = {segment.name: segment for segment in (PLAN, PUBLISHED, *LEDGERS.values())}
+SEGMENTS_OF_OUTCOME = {
     "all": (PLAN, RULES),
-    "published": (PUBLISHED,),
     "dropped": (RULES, *LOST_ON_THE_WAY),
-    "rules": (RULES,),
-    "download": (DOWNLOAD,),
-    "score": (SCORE,),
-    "select": (SELECT,),
-    "waiting": (PLAN,),
+    "published": (PUBLISHED,),
+    WAITING.key: (PLAN,),
+    **{key: (segment,) for key, segment in LEDGERS.items()},
 }
 
 
 def segments_of(watch: Watch, search: Search) -> list[Segment]:
     """The segments that can hold what is looked for, in the order in which they are shown."""
-    found = OF_PLACE["dropped" if search.reason and search.where == "all" else search.where]
+    found = SEGMENTS_OF_OUTCOME["dropped" if search.reason and search.where == "all" else search.where]
     if search.reason:
         counted = watch.reasons(wait=False)
         stages = {row["stage"] for row in counted or () if row["reason"] == search.reason}

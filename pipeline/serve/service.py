@@ -9,7 +9,6 @@ import duckdb
 from fastapi import Request
 
 from pipeline.inspect.catalog.views import TABLES
-from pipeline.run.folder import FOLDERS
 from pipeline.serve.guard import Access
 from pipeline.serve.metrics import Metrics
 from pipeline.serve.runs import Shelf
@@ -58,7 +57,7 @@ def sql_setup(watch: Watch) -> Setup:
     """What a process must know to answer SQL about a run, and all that it may read."""
     catalog = watch.catalog()
     run = watch.run
-    files = [name for step in FOLDERS for found in run.manifests(step) for name in found.files]
+    files = [name for stage in run.stages for manifest in run.manifests(stage) for name in manifest.files]
     return Setup(
         run=f"{run.folder}/",
         catalog=f"{catalog}/catalog/",

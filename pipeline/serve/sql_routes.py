@@ -35,7 +35,7 @@ EXAMPLES = {
     "from decisions join plan using (key, source)\nwhere keep and score < min_score + 0.005 order by score limit 100",
     "The largest clusters of copies": "select cluster, count(*) as images, list(distinct source) as sources\n"
     "from clusters group by all order by images desc limit 50",
-    "How long did each step take?": "select step, count(*) as shards, sum(rows_in) as rows, sum(seconds)::int as seconds\n"
+    "How long did each stage take?": "select stage, count(*) as shards, sum(rows_in) as rows, sum(seconds)::int as seconds\n"
     "from shards group by all",
 }
 

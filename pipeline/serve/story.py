@@ -33,7 +33,7 @@ def story(pair: Pair) -> list[Chapter]:
 
 def state_of(pair: Pair) -> str:
     """published, kept, rejected, failed or waiting, as the list says it."""
-    lost = [entry for entry in pair.entries if entry["stage"] != "plan" or not pair.plan]
+    lost = [entry for entry in pair.entries if entry["stage"] != "filter" or not pair.plan]
     if pair.published:
         return "published"
     if lost:
@@ -43,7 +43,7 @@ def state_of(pair: Pair) -> str:
 
 def met_again(pair: Pair) -> list[dict[str, Any]]:
     """Ledger entries of further rows that say the very same as this pair, which is itself planned."""
-    return [entry for entry in pair.entries if entry["stage"] == "plan"] if pair.plan else []
+    return [entry for entry in pair.entries if entry["stage"] == "filter"] if pair.plan else []
 
 
 def _chapters(pair: Pair) -> Iterator[Chapter]:
@@ -51,7 +51,7 @@ def _chapters(pair: Pair) -> Iterator[Chapter]:
     if pair.plan:
         yield Chapter("Rules", "done", f"Kept by all rules; planned in shard {pair.plan['shard']}.")
     else:
-        yield _dropped("Rules", pair, "plan")
+        yield _dropped("Rules", pair, "filter")
     yield _downloaded(pair)
     yield _scored(pair)
     yield _selected(pair)

@@ -12,11 +12,12 @@ from typing import Any
 
 from pipeline.inspect.catalog import write_catalog
 from pipeline.inspect.catalog.index import funnel_table
-from pipeline.inspect.status import steps_done
-from pipeline.run.counts import Balance, balances
-from pipeline.run.folder import FOLDERS, Manifest, Run, Step, read_run
-from pipeline.run.funnel import reasons
-from pipeline.stages.registry import STEPS
+from pipeline.inspect.funnel import SourceFunnel, reasons, source_funnels
+from pipeline.inspect.status import stage_progress
+from pipeline.run.folder import Manifest, Run
+from pipeline.run.names import LAYOUT_FILE, RECIPE_FILE
+from pipeline.stages.opening import read_run
+from pipeline.stages.registry import STAGES
 
 SETTLED = 2.0  # s; a folder that changed later than that may change again within the same tick of its clock
 LOOK_AGAIN = 1.0  # s between two looks at a run that is at work
@@ -26,13 +27,13 @@ COUNTING = ThreadPoolExecutor(1, "reasons")  # runs one after the other
 
 
 @dataclass(frozen=True)
-class StepState:
-    """How far one step is."""
+class StageState:
+    """How far one stage is."""
 
     name: str
     label: str
     done: int  # shards
-    expected: int | None  # None while the steps before it are not complete
+    expected: int | None  # None while the stages before it are not complete
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,24 @@ class Progress:
     """What the manifests of a run say, at one moment."""
 
     state: str  # another text whenever something was committed
-    steps: list[StepState]
-    balances: list[Balance]
+    stages: list[StageState]
+    funnels: list[SourceFunnel]
     changed: float  # Unix seconds of the last commit; 0 where there is none
 
     @property
     def complete(self) -> bool:
-        """Whether all shards of all steps are there."""
-        return all(step.done == step.expected for step in self.steps)
+        """Whether all shards of all stages are there."""
+        return all(stage.done == stage.expected for stage in self.stages)
 
     @property
-    def current(self) -> StepState | None:
-        """The first step that is not complete."""
-        return next((step for step in self.steps if step.done != step.expected), None)
+    def current(self) -> StageState | None:
+        """The first stage that is not complete."""
+        return next((stage for stage in self.stages if stage.done != stage.expected), None)
 
 
 @dataclass
 class _Seen:
-    """The manifests of one step."""
+    """The manifests of one stage."""
 
     changed: int  # of the folder, ns
     settled: bool
@@ -68,37 +69,37 @@ class _Seen:
 class WatchedRun(Run):
     """A Run whose `manifests` costs next to nothing while nothing is committed; without the hashes of files."""
 
-    seen: dict[Step, _Seen] = field(default_factory=dict, compare=False, repr=False)
+    seen: dict[str, _Seen] = field(default_factory=dict, compare=False, repr=False)
     versions: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
     lock: threading.RLock = field(default_factory=threading.RLock, compare=False, repr=False)
 
-    def manifests(self, step: Step) -> list[Manifest]:
-        """As Run.manifests, from memory where the step's folder is as it was."""
-        return list(self.committed(step).values())
+    def manifests(self, stage: str) -> list[Manifest]:
+        """As Run.manifests, from memory where the stage's folder is as it was."""
+        return list(self.committed(stage).values())
 
-    def committed(self, step: Step) -> dict[str, Manifest]:
+    def committed(self, stage: str) -> dict[str, Manifest]:
         """The manifests that count, by shard, in shard order; not to be changed."""
         with self.lock:
-            folder = self.path(step, "")
+            folder = self.path(stage, "")
             changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
-            before = self.seen.get(step)
+            before = self.seen.get(stage)
             if before is None or not before.settled or before.changed != changed:
-                before = self._look(step, changed, before.found if before else {})
-                self.seen[step] = before
+                before = self._look(stage, changed, before.found if before else {})
+                self.seen[stage] = before
             return before.found
 
-    def _look(self, step: Step, changed: int, known: dict[str, Manifest]) -> _Seen:
+    def _look(self, stage: str, changed: int, known: dict[str, Manifest]) -> _Seen:
         settled = time.time() - changed / 1e9 > SETTLED
         found: dict[str, Manifest] = {}
-        for name in sorted(self.done(step)):
-            manifest = known.get(name) or self._read(step, name)
+        for name in sorted(self.done(stage)):
+            manifest = known.get(name) or self._read(stage, name)
             if manifest:
                 found[name] = manifest
         return _Seen(changed, settled, found)
 
-    def _read(self, step: Step, shard: str) -> Manifest | None:
+    def _read(self, stage: str, shard: str) -> Manifest | None:
         try:
-            found = self.manifest(step, shard)
+            found = self.manifest(stage, shard)
         except (ValueError, TypeError):
             return None  # no manifest at all
         return self._slim(found) if found else None
@@ -115,7 +116,7 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.run = WatchedRun(**read_run(folder).__dict__)
-        self._recipe = _changed(folder / "recipe.yaml")
+        self._recipe = _changed(folder / RECIPE_FILE)
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._looked = 0.0
@@ -126,7 +127,7 @@ class Watch:
     @property
     def stale(self) -> bool:
         """Whether the recipe was changed, so that other manifests may count."""
-        return _changed(self.run.folder / "recipe.yaml") != self._recipe
+        return _changed(self.run.folder / RECIPE_FILE) != self._recipe
 
     def progress(self) -> Progress:
         """How far the run is now."""
@@ -154,7 +155,7 @@ class Watch:
             return folder
 
     def reasons(self, wait: bool) -> list[dict[str, Any]] | None:
-        """Rows of `pipeline.run.funnel.reasons`: counted once, in a thread of their own, as that takes seconds on a large run.
+        """Rows of `pipeline.inspect.funnel.reasons`: counted once, in a thread of their own, as that takes seconds on a large run.
 
         Args:
             wait: until they are counted; else None is returned while they are not.
@@ -179,14 +180,14 @@ class Watch:
 
     def _look(self) -> Progress:
         state = self._state()
-        steps = [StepState(name, STEPS[name].label, done, total) for name, done, total in steps_done(self.run)]  # type: ignore[index]
-        changed = max((_changed(self.run.path(step, "")) for step in FOLDERS), default=0) / 1e9
-        return Progress(state, steps, balances(self.run), changed)
+        stages = [StageState(it.stage, STAGES[it.stage].label, it.done, it.expected) for it in stage_progress(self.run)]
+        changed = max((_changed(self.run.path(stage, "")) for stage in self.run.stages), default=0) / 1e9
+        return Progress(state, stages, source_funnels(self.run), changed)
 
     def _state(self) -> str:
         """Differs as soon as a shard was committed or discarded; for a while after that always, as clocks are coarse."""
-        changed = [_changed(self.run.path(step, "")) for step in FOLDERS]
-        changed.append(_changed(self.run.folder / "layout.json"))
+        changed = [_changed(self.run.path(stage, "")) for stage in self.run.stages]
+        changed.append(_changed(self.run.folder / LAYOUT_FILE))
         recent = time.time() - max(changed) / 1e9 < SETTLED
         return f"{changed}{time.monotonic_ns() if recent else ''}"
 

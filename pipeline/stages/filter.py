@@ -1,6 +1,8 @@
-"""Plan, part 2: pairs with equal captions meet, so that duplicates and frequent captions are found; all else goes on."""
+"""Filter: pairs with equal captions meet, so that duplicates and frequent captions are known; the ledger of all rules."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,39 +10,49 @@ import pyarrow.compute as pc
 
 from filters.base import decode_reasons, reasons_of
 from filters.base import judge as judge_rows
+from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.keys import key_ranges
-from pipeline.run.ledger import REJECTED, entries, write_ledger
+from pipeline.run.ledger import add_up, entries
+from pipeline.run.outcomes import REJECTED, Outcome
+from pipeline.stages.base import Stage
 from pipeline.stages.read.buckets import BucketWriter, read_bucket
 from pipeline.stages.read.layout import Layout, read_layout
 from pipeline.stages.read.stage import ROWS_SCHEMA
 
 
-def expected(run: Run) -> list[str]:
-    """One shard per bucket."""
-    return [f"{number:06d}" for number in range(read_layout(run).buckets)]
+class Filter(Stage):
+    """One shard per bucket of captions, over all splits: rejected pairs go to the ledger, kept ones on, by key range."""
 
-
-def work(run: Run, item: Item) -> None:
-    """Judges one bucket of all splits; rejected pairs go to the ledger, kept ones on, by key range."""
-    with run.attempt("judge", item.name) as attempt:
-        _judge_bucket(run, item.name, attempt)
-
-
-def _judge_bucket(run: Run, shard: str, attempt: Attempt) -> None:
-    layout = read_layout(run)
-    rejected, kept, counts = _judge(run, _bucket(run, layout, int(shard)))
-    ranges = key_ranges(kept["key"], layout.buckets)
-    counts["ranges"] = np.bincount(ranges, minlength=layout.buckets).tolist()
-    kept_path, ledger_path = attempt.folder / "kept.arrow", attempt.folder / "ledger.parquet"
-    with BucketWriter(kept_path, kept.schema, layout.buckets) as writer:
-        writer.write(kept, ranges)
-    write_ledger(ledger_path, rejected)
-    attempt.commit(
-        {ledger_path: run.ledger_path("judge", shard)},
-        counts,
-        scratch={kept_path: run.path("judge", f"{shard}.arrow")},
+    name = "filter"
+    command = "plan"
+    label = "filter captions"
+    summary = "Applies the rules, and rejects duplicates across all sources."
+    outcomes = (
+        Outcome("rejected_by_rules", "rejected by rules", REJECTED, "Pairs that a rule rejects, or that occur twice."),
     )
+
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """What counts as one pair."""
+        return {"duplicates": recipe.canonical()["duplicates"]}
+
+    def shards(self, run: Run) -> list[str]:
+        """One per bucket."""
+        return [f"{number:06d}" for number in range(read_layout(run).buckets)]
+
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """Filter one bucket and commit its kept rows and its ledger."""
+        _filter_bucket(attempt.run, item.name, attempt)
+
+
+def _filter_bucket(run: Run, shard: str, attempt: Attempt) -> None:
+    layout = read_layout(run)
+    rejected, kept, counts = _filter(run, _bucket(run, layout, int(shard)))
+    ranges = key_ranges(kept["key"], layout.buckets)
+    with BucketWriter(attempt.scratch(".arrow"), kept.schema, layout.buckets) as writer:
+        writer.write(kept, ranges)
+    attempt.ledger(rejected)
+    attempt.commit({**add_up(counts), "ranges": np.bincount(ranges, minlength=layout.buckets).tolist()})
 
 
 def _bucket(run: Run, layout: Layout, bucket: int) -> pa.Table:
@@ -50,9 +62,9 @@ def _bucket(run: Run, layout: Layout, bucket: int) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks() if tables else ROWS_SCHEMA.empty_table()
 
 
-def _judge(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, object]]:
+def _filter(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, dict[str, int]]]:
     duplicate_bits, duplicate_names = _duplicates(run, rows)
-    counts: dict[str, object] = {"sources": {}}
+    counts: dict[str, dict[str, int]] = {}
     rejected, kept = [], []
     for name, source in run.recipe.sources.items():
         mine = np.asarray(pc.equal(rows["source"], name).to_numpy(zero_copy_only=False), dtype=bool)
@@ -67,9 +79,9 @@ def _judge(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, obje
             names = (*names, *more)
         bad = bits != 0
         reasons = decode_reasons(bits[bad], names)
-        rejected.append(entries(own.filter(pa.array(bad)), "plan", REJECTED, reasons))
+        rejected.append(entries(own.filter(pa.array(bad)), "filter", REJECTED, reasons))
         kept.append(own.filter(pa.array(~bad)).drop_columns(["bits"]))
-        counts["sources"][name] = {"in": own.num_rows, "rejected": int(bad.sum()), "out": int((~bad).sum())}  # type: ignore[index]
+        counts[name] = {"in": own.num_rows, REJECTED: int(bad.sum()), "out": int((~bad).sum())}
     return pa.concat_tables(rejected), pa.concat_tables(kept).combine_chunks(), counts
 
 

@@ -1,15 +1,19 @@
-"""Plan, part 3: the kept pairs of one key range, sorted by key and cut into download shards."""
+"""Plan: the kept pairs in key order, divided into shards."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.run.folder import Item, Run
-from pipeline.run.ledger import rows_by_source, write_parquet
+from foundation.pairs import PAIR_SCHEMA
+from pipeline.recipe import Recipe
+from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.ledger import tally, write_parquet
+from pipeline.stages.base import Stage, View
 from pipeline.stages.read.buckets import read_bucket
 from pipeline.stages.read.layout import read_layout
 
@@ -31,7 +35,7 @@ class KeyRange:
 def key_ranges(run: Run) -> list[KeyRange]:
     """The key ranges in key order, each cut into shards of equal size (±1) that are not larger than the recipe's."""
     totals = [0] * read_layout(run).buckets
-    for manifest in run.manifests("judge"):
+    for manifest in run.manifests("filter"):
         totals = [total + rows for total, rows in zip(totals, manifest.counts["ranges"], strict=True)]
     found, before = [], 0
     for number, rows in enumerate(totals):
@@ -42,38 +46,66 @@ def key_ranges(run: Run) -> list[KeyRange]:
     return found
 
 
-def expected(run: Run) -> list[str]:
-    """Names of all download shards."""
-    return [shard for one in key_ranges(run) for shard in one.shards]
+def plan_shards(run: Run) -> list[str]:
+    """Names of all plan shards."""
+    return [shard for key_range in key_ranges(run) for shard in key_range.shards]
 
 
-def pending(run: Run) -> list[Item]:
-    """The key ranges of which a shard is missing."""
-    done = run.done("plan")
-    return [Item(f"range-{one.number}", one) for one in key_ranges(run) if not done.issuperset(one.shards)]
+class Plan(Stage):
+    """Pairs of equal key ranges, sorted by key, in shards of equal size; an item is a range, which may hold several shards."""
+
+    name = "plan"
+    command = "plan"
+    label = "plan shards"
+    summary = "Divides the kept pairs into shards, in key order."
+    per_plan_shard = True
+    views = (
+        View(
+            "plan",
+            pa.schema([*PAIR_SCHEMA, pa.field("key", pa.string(), False)]),
+            "pairs that the rules kept, with everything the metadata says: one row a pair",
+        ),
+    )
+
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """The size of a shard."""
+        return {"shard_size": recipe.plan.shard_size}
+
+    def shards(self, run: Run) -> list[str]:
+        """All of them, range by range."""
+        return plan_shards(run)
+
+    def pending(self, run: Run) -> list[Item]:
+        """The key ranges of which a shard is missing."""
+        done = run.done(self.name)
+        ranges = key_ranges(run)
+        return [Item(f"range-{it.number}", it) for it in ranges if not done.issuperset(it.shards)]
+
+    def process(self, run: Run, item: Item) -> None:
+        """Divide one key range; each of its shards is committed on its own."""
+        _plan_range(run, item.detail)
+
+    def finish(self, run: Run) -> None:
+        """Remove what the stages before left for this one."""
+        for stage in ("read", "filter"):
+            for path in run.path(stage, "").glob("*.arrow"):
+                path.unlink()
 
 
-def work(run: Run, item: Item) -> None:
-    """Cuts one key range; each of its shards is committed for itself."""
-    one: KeyRange = item.detail
+def _plan_range(run: Run, key_range: KeyRange) -> None:
     layout = read_layout(run)
-    files = [run.path("judge", f"{number:06d}.arrow") for number in range(layout.buckets)]
-    rows = pa.concat_tables([read_bucket(path, one.number, layout.buckets) for path in files])
+    files = [run.path("filter", f"{number:06d}.arrow") for number in range(layout.buckets)]
+    rows = pa.concat_tables([read_bucket(path, key_range.number, layout.buckets) for path in files])
     ordered = rows.take(pc.sort_indices(rows["key"])).combine_chunks()
-    for shard, (start, end) in zip(one.shards, pairwise(one.ends), strict=True):
+    for shard, (start, end) in zip(key_range.shards, pairwise(key_range.ends), strict=True):
         _commit(run, shard, ordered.slice(start, end - start))
-
-
-def finish(run: Run) -> None:
-    """Removes what the steps before left for this one."""
-    for step in ("read", "judge"):
-        for path in run.path(step, "").glob("*.arrow"):
-            path.unlink()
 
 
 def _commit(run: Run, shard: str, pairs: pa.Table) -> None:
     with run.attempt("plan", shard) as attempt:
-        path = attempt.folder / "pairs.parquet"
-        write_parquet(pairs, path)
-        counts = {"out": pairs.num_rows, "sources": rows_by_source(pairs)}
-        attempt.commit({path: run.path("plan", f"{shard}.parquet")}, counts)
+        _write(attempt, pairs)
+
+
+def _write(attempt: Attempt, pairs: pa.Table) -> None:
+    write_parquet(pairs, attempt.output(".parquet"))
+    attempt.commit(tally(pairs))

@@ -1,67 +1,72 @@
-"""The steps of a run, in order, each as what it makes, what is still to do, and how one item is done."""
+"""All stages of a run, in order: the one place where a stage is entered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
 
-from pipeline.run.folder import Item, Run, Step
-from pipeline.stages import filter as judge
-from pipeline.stages import plan as cut
-from pipeline.stages import select
-from pipeline.stages.dedup_images import stage as compare
-from pipeline.stages.download import stage as download_step
-from pipeline.stages.eval_images import stage as test_images
-from pipeline.stages.publish import stage as publish
-from pipeline.stages.read import stage as read
-from pipeline.stages.score import stage as score_step
-from pipeline.stages.translate import stage as translate_step
+from pipeline.recipe import Recipe
+from pipeline.run.outcomes import Outcome
+from pipeline.stages.base import Stage
+from pipeline.stages.dedup_images.stage import DedupImages
+from pipeline.stages.download.stage import Download
+from pipeline.stages.eval_images.stage import EvalImages
+from pipeline.stages.filter import Filter
+from pipeline.stages.plan import Plan
+from pipeline.stages.publish.stage import Publish
+from pipeline.stages.read.stage import Read
+from pipeline.stages.score.stage import Score
+from pipeline.stages.select import Select
+from pipeline.stages.translate.stage import Translate
 
-
-@dataclass(frozen=True)
-class StepCode:
-    """One step. `pending` names the items to do: shards, unless the step says otherwise."""
-
-    name: Step
-    label: str
-    expected: Callable[[Run], list[str]]  # shard names, known once the step before is complete
-    work: Callable[[Run, Item], None]  # does one item and commits it; nothing where another attempt was first
-    custom_pending: Callable[[Run], list[Item]] | None = None
-    finish: Callable[[Run], None] | None = None
-    applies: Callable[[Run], bool] = lambda run: True  # noqa: ARG005  whether a run has this step at all
-
-    def pending(self, run: Run) -> list[Item]:
-        """Items whose shards are not all committed."""
-        if self.custom_pending:
-            return self.custom_pending(run)
-        done = run.done(self.name)
-        return [Item(shard) for shard in self.expected(run) if shard not in done]
-
-
-STEPS: dict[Step, StepCode] = {
-    step.name: step
-    for step in (
-        StepCode(
-            "translate", "translate", translate_step.expected, translate_step.work, applies=translate_step.applies
-        ),
-        StepCode("read", "read metadata", read.expected, read.work),
-        StepCode("judge", "judge captions", judge.expected, judge.work),
-        StepCode("plan", "cut shards", cut.expected, cut.work, cut.pending, cut.finish),
-        StepCode("download", "download", cut.expected, download_step.work),
-        StepCode("score", "score", cut.expected, score_step.work),
-        StepCode("test_images", "test images", test_images.expected, test_images.work, applies=test_images.applies),
-        StepCode("compare", "compare images", compare.expected, compare.work, applies=compare.applies),
-        StepCode("select", "select", cut.expected, select.work),
-        StepCode("publish", "publish", publish.expected, publish.work, publish.pending, finish=publish.finish),
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Translate(),  # English captions → Chinese, where a source has a model for it
+        Read(),  # metadata files → pairs, with what each row-wise rule says of them
+        Filter(),  # pairs with an equal caption together → duplicates, frequencies; the ledger of all rules
+        Plan(),  # kept pairs in key order, divided into shards
+        Download(),
+        Score(),
+        EvalImages(),  # fingerprints of each evaluation set, once
+        DedupImages(),  # what only all pairs together can tell
+        Select(),
+        Publish(),
     )
 }
-"""In the order of the run. The stages of the command line: plan is read, judge and plan."""
 
-STEPS_OF_STAGE: dict[str, tuple[Step, ...]] = {
-    "translate": ("translate",),
-    "plan": ("read", "judge", "plan"),
-    "download": ("download",),
-    "score": ("score",),
-    "select": ("test_images", "compare", "select"),
-    "publish": ("publish",),
+
+def _commands() -> dict[str, tuple[Stage, ...]]:
+    names = dict.fromkeys(stage.command for stage in STAGES.values())
+    return {name: tuple(stage for stage in STAGES.values() if stage.command == name) for name in names}
+
+
+COMMANDS: Mapping[str, tuple[Stage, ...]] = _commands()
+"""The stages of each command of the command line."""
+
+OUTCOMES: Mapping[str, tuple[str, Outcome]] = {
+    outcome.key: (stage.name, outcome) for stage in STAGES.values() for outcome in stage.outcomes
 }
+"""Outcome key → the stage that decides it, and the outcome; in the order of the flow, `published` last."""
+
+LEDGER_STAGES: tuple[str, ...] = tuple(
+    stage.name for stage in STAGES.values() if any(outcome.ledger for outcome in stage.outcomes)
+)
+"""Stages that write a ledger."""
+
+
+def digest(recipe: Recipe, name: str) -> str:
+    """16 hex digits that change when the output of a stage would: they cover all stages up to it, unless it stands alone."""
+    stage = STAGES[name]
+    names = list(STAGES)
+    before = [STAGES[other] for other in names[: names.index(name)]] if stage.covers_earlier else []
+    parts = [
+        inputs for part in (*before, stage) if part.covers_earlier or part is stage if (inputs := part.inputs(recipe))
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def enabled(recipe: Recipe) -> list[Stage]:
+    """The stages that a run of this recipe has."""
+    return [stage for stage in STAGES.values() if stage.enabled(recipe)]

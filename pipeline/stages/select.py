@@ -2,71 +2,102 @@
 
 from __future__ import annotations
 
-import duckdb
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters.base import decode_reasons
+from foundation.pairs import PAIR_SCHEMA
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import REJECTED, count_by_source, entries, write_ledger, write_parquet
-from pipeline.stages.dedup_images.stage import limits, verdicts, with_nsfw
-from pipeline.stages.score.stage import read_scores
+from pipeline.run.ledger import entries, tally, write_parquet
+from pipeline.run.outcomes import REJECTED, Outcome
+from pipeline.stages.base import Stage, View
+from pipeline.stages.dedup_images.stage import read_decisions
+from pipeline.stages.plan import plan_shards
+from pipeline.stages.score.stage import SCORES, read_scores
+from pipeline.stages.thresholds import NSFW_TOO_HIGH, SCORE_TOO_LOW, limit_of_pairs, score_reasons
 
-# A threshold is compared as float32, as scores are stored: a score written as 0.26 is not below 0.26.
-DECISIONS = """
-    select key, source, score, image_hash, min_score, len(reasons) = 0 as keep, reasons, detail
-    from (
-        select key, pairs.source, score, image_hash, limits.min_score::float as min_score, verdicts.detail,
-               case when score < limits.min_score::float then ['score_too_low'] else []::varchar[] end
-               || case when nsfw_score > limits.max_nsfw::float then ['nsfw_too_high'] else []::varchar[] end
-               || coalesce(verdicts.reasons, []::varchar[]) as reasons
-        from pairs join scores using (key) join limits using (source) left join verdicts using (key)
+DECISIONS = pa.schema(
+    [
+        SCORES.field("key"),
+        PAIR_SCHEMA.field("source"),
+        SCORES.field("score"),
+        SCORES.field("image_hash"),
+        pa.field("min_score", pa.float32()),
+        pa.field("keep", pa.bool_()),
+    ]
+)
+
+
+class Select(Stage):
+    """The decision on every scored pair of a plan shard, in key order."""
+
+    name = "select"
+    command = "select"
+    label = "select"
+    summary = "Rejects pairs below their source's threshold, and those that dedup_images decided on."
+    cheap = True
+    per_plan_shard = True
+    outcomes = (
+        Outcome(
+            "not_selected",
+            "not selected",
+            REJECTED,
+            "Pairs below their source's score threshold, near-duplicates, images of evaluation sets, and what exceeds a cap.",
+        ),
     )
-    order by key
-"""
+    reasons: ClassVar[Mapping[str, str]] = {
+        SCORE_TOO_LOW: "the score is below the source's min_score",
+        NSFW_TOO_HIGH: "the nsfw_score is above the source's max_nsfw",
+    }
+    views = (View("decisions", DECISIONS, "of each scored pair: its threshold (min_score) and whether it is kept"),)
 
+    def shards(self, run: Run) -> list[str]:
+        """The plan's."""
+        return plan_shards(run)
 
-def work(run: Run, item: Item) -> None:
-    """Decides on every scored pair of a shard and commits the decisions in key order."""
-    with run.attempt("select", item.name) as attempt:
-        _select(run, item.name, attempt)
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """Decide on one shard and commit it."""
+        _select(attempt.run, item.name, attempt)
 
 
 def _select(run: Run, shard: str, attempt: Attempt) -> None:
+    scores = read_scores(run, shard, "select")
     pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
-    scores = read_scores(run, shard)
-    decisions = _decide(run, pairs, scores)
-    dropped = decisions.filter(pc.invert(decisions["keep"]))
-    lost = pairs.filter(pc.is_in(pairs["key"], dropped["key"]))  # both are in key order
-    scored = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
-    path, ledger = attempt.folder / "select.parquet", attempt.folder / "ledger.parquet"
-    write_parquet(decisions.drop_columns(["reasons", "detail"]), path)
-    rows = entries(lost, "select", REJECTED, dropped["reasons"], dropped["detail"], dropped["score"])
-    write_ledger(ledger, rows)
-    attempt.commit(
-        {path: run.path("select", f"{shard}.parquet"), ledger: run.ledger_path("select", shard)},
-        {
-            "in": scored.num_rows,
-            "rejected": lost.num_rows,
-            "out": scored.num_rows - lost.num_rows,
-            "sources": count_by_source(scored, lost, "rejected"),
-        },
-    )
-
-
-def _decide(run: Run, pairs: pa.Table, scores: pa.Table) -> pa.Table:
-    tables = {
-        "pairs": pairs.select(["key", "source"]),
-        "scores": with_nsfw(scores).select(["key", "score", "image_hash", "nsfw_score"]),
-        "limits": limits(run),
-        "verdicts": verdicts(run, scores["key"]),
-    }
-    with duckdb.connect(config={"threads": 1}) as connection:
-        for name, table in tables.items():
-            connection.register(name, table)
-        decisions = connection.sql(DECISIONS).to_arrow_table()
-    if decisions.num_rows != scores.num_rows:
+    pairs = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
+    if not pairs["key"].equals(scores["key"]):
         raise ValueError(
-            f"{scores.num_rows} scores but {decisions.num_rows} pairs that they belong to; run `zhclip verify`"
+            f"{scores.num_rows} scores but {pairs.num_rows} pairs that they belong to; run `zhclip verify`"
         )
-    return decisions
+    reasons, detail = _reasons(run, pairs, scores)
+    keep = pc.equal(pc.list_value_length(reasons), 0)
+    min_score = limit_of_pairs(run.recipe, pairs["source"], "min_score")
+    columns = [scores["key"], pairs["source"], scores["score"], scores["image_hash"], min_score, keep]
+    write_parquet(pa.Table.from_arrays(columns, schema=DECISIONS), attempt.output(".parquet"))
+    dropped = pc.invert(keep)
+    lost = pairs.filter(dropped)
+    lists = [column.filter(dropped) for column in (reasons, detail, scores["score"])]
+    attempt.ledger(entries(lost, "select", REJECTED, *lists))
+    attempt.commit(tally(pairs, lost, REJECTED))
+
+
+def _reasons(run: Run, pairs: pa.Table, scores: pa.Table) -> tuple[pa.ListArray, pa.Array]:
+    """The reasons of each scored pair (list of strings, empty where it is kept), and the detail of dedup_images or null."""
+    masks = score_reasons(run.recipe, pairs["source"], scores)
+    bits = np.zeros(pairs.num_rows, dtype=np.uint64)
+    for position, mask in enumerate(masks.values()):
+        bits |= mask.astype(np.uint64) << np.uint64(position)
+    reasons = decode_reasons(bits, tuple(masks))
+    decisions = read_decisions(run, scores["key"])
+    if not decisions.num_rows:
+        return reasons, pa.nulls(pairs.num_rows, pa.string())
+    rows = pc.index_in(scores["key"], decisions["key"]).combine_chunks()
+    decided = decisions["reasons"].combine_chunks().take(rows)
+    frame = pl.DataFrame({"limits": pl.from_arrow(reasons), "images": pl.from_arrow(decided)})
+    joined = frame.select(pl.col("limits").list.concat(pl.col("images").fill_null([]))).to_series()
+    return joined.to_arrow().cast(pa.list_(pa.string())), decisions["detail"].combine_chunks().take(rows)

@@ -10,10 +10,10 @@ from rich.console import Console
 from benchmarks.big_run.__main__ import Size, generate
 from pipeline.inspect.catalog import connect
 from pipeline.inspect.catalog.images import image_places, read_image
+from pipeline.inspect.funnel import source_funnels
 from pipeline.inspect.verify import verify_run
-from pipeline.run.counts import balances
 from pipeline.run.folder import Run, RunError
-from pipeline.stages.registry import STEPS
+from pipeline.stages.registry import STAGES
 
 SIZE = Size(rows=20_000, images=4, shard_size=2_000)
 QUIET = Console(quiet=True)
@@ -25,14 +25,16 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_no_row_is_lost_and_everything_verifies(generated: Run) -> None:
-    found = balances(generated)
-    assert [one.missing for one in found] == [0, 0, 0]
-    assert sum(one.read for one in found) == SIZE.rows + sum(one.unreadable for one in found)
-    assert {one.unreadable for one in found} == {0, 5}  # malformed lines of the CSV file
-    assert min(one.published for one in found) > 1_000
+    funnels = source_funnels(generated)
+    unreadable = [funnel.outcomes["unreadable"] for funnel in funnels]
+    published = [funnel.outcomes["published"] for funnel in funnels]
+    assert [funnel.waiting for funnel in funnels] == [0, 0, 0]
+    assert sum(funnel.read for funnel in funnels) == SIZE.rows + sum(unreadable)
+    assert set(unreadable) == {0, 5}  # malformed lines of the CSV file
+    assert min(published) > 1_000
     report = verify_run(generated, QUIET)  # counts the ledger again, and compares every published pair with its tar
     assert report.problems == []
-    assert report.checked["published pairs"] == sum(one.published for one in found)
+    assert report.checked["published pairs"] == sum(published)
 
 
 def test_copies_and_failures_are_there_to_be_found(generated: Run) -> None:
@@ -76,7 +78,7 @@ def test_continues_and_makes_the_same_bytes(generated: Run) -> None:
     again = generate(generated.folder, SIZE, 2, QUIET)
     assert {step: again.manifest(step, "000002") for step in before} == before
     assert again.times("download") == times
-    assert STEPS["download"].work.__module__ == "pipeline.stages.download.stage"
+    assert STAGES["download"].process.__module__ == "pipeline.stages.download.stage"
 
 
 def test_refuses_the_folder_of_another_run(generated: Run) -> None:

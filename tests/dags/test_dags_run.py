@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.run.counts import balances
-from pipeline.run.folder import read_run
+from pipeline.inspect.funnel import source_funnels
+from pipeline.stages.opening import read_run
 from tests.dags.conftest import REPOSITORY, Place
 from tests.dags.runs import Curated, Refreshed
 from trainer.checkpoint import checkpoints, load_checkpoint, open_model
@@ -34,7 +34,9 @@ def test_curation_ends_in_a_passed_gate_a_report_and_a_checkpoint(curated: Curat
     assert curated.tasks.states == {**dict.fromkeys(ALWAYS | TRAINING, "success"), "translate": "skipped"}
     assert curated.tasks.said["check"].startswith("passed")
     assert "<html" in (curated.run / "report.html").read_text(encoding="utf-8")[:500]
-    assert all(balance.missing == 0 and balance.published > 20 for balance in balances(read_run(curated.run)))
+    assert all(
+        funnel.waiting == 0 and funnel.outcomes["published"] > 20 for funnel in source_funnels(read_run(curated.run))
+    )
     newest = checkpoints(curated.run.with_name(f"{curated.run.name}-training"))[-1]
     position, _ = load_checkpoint(newest)
     assert (position.stage, position.step) == (2, 6)
@@ -69,7 +71,7 @@ def test_refresh_that_fails_at_its_gate_is_reported_and_takes_nothing(refreshed:
 
 
 def test_refresh_takes_only_what_is_new(refreshed: list[Refreshed]) -> None:
-    read = {one.source: one.read for one in balances(read_run(refreshed[0].folder / "2026-02-01"))}
+    read = {funnel.source: funnel.read for funnel in source_funnels(read_run(refreshed[0].folder / "2026-02-01"))}
     assert [*read] == ["wukong"]
     assert 20 < read["wukong"] < 100  # the rows of one file
 

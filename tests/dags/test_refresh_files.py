@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.recipe import load_recipe
+from pipeline.stages.registry import STAGES
 from zhclip_tasks.refresh import TakenTwice, claim, claimed_files, new_files, previous, read_taken, record
 
 RECIPE: dict[str, Any] = {
@@ -101,7 +102,7 @@ def test_claimed_recipe_holds_the_whole_of_the_others_values(tmp_path: Path) -> 
     assert path
     full, narrow = load_recipe("demo/recipes/demo.yaml"), load_recipe(path)
     for stage in ("download", "score", "select", "publish"):
-        assert full.stage_inputs(stage) == narrow.stage_inputs(stage)
+        assert STAGES[stage].inputs(full) == STAGES[stage].inputs(narrow)
 
 
 def _no_space(_: int) -> None:

@@ -17,10 +17,10 @@ from rich.console import Console
 from demo.__main__ import published_pairs
 from demo.faults import ALL_KINDS
 from demo.scoreboard import scoreboard
+from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.inspect.verify import verify_run
-from pipeline.run.counts import balances
-from pipeline.run.folder import Run, read_run
-from pipeline.run.funnel import query_ledger
+from pipeline.run.folder import Run
+from pipeline.stages.opening import read_run
 from tests.runs import REPOSITORY, Site, published
 
 METADATA_STAGES = ("read", "plan")
@@ -44,10 +44,10 @@ def test_every_metadata_fault_is_caught_for_its_reason_and_no_clean_pair_is_lost
 
 
 def test_conservation_is_exact(finished: Run) -> None:
-    for balance in balances(finished):
-        assert balance.read > 0
-        assert balance.published > 0
-        assert balance.missing == 0, balance
+    for funnel in source_funnels(finished):
+        assert funnel.read > 0
+        assert funnel.outcomes["published"] > 0
+        assert funnel.waiting == 0, funnel
 
 
 def test_one_worker_publishes_the_same_bytes_as_two(site: Site, finished: Run, tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_one_worker_publishes_the_same_bytes_as_two(site: Site, finished: Run, t
     assert done.returncode == 0, done.stderr
     assert published(tmp_path / "run") == published(finished.folder)
     summary = json.loads(done.stdout)
-    assert all(step["done"] == step["expected"] for step in summary["steps"])
-    assert [balance["missing"] for balance in summary["balances"]] == [0, 0]
+    assert all(stage["done"] == stage["expected"] for stage in summary["stages"])
+    assert [source["waiting"] for source in summary["sources"]] == [0, 0]
 
 
 def test_killed_at_random_moments_and_continued_it_publishes_the_same_bytes(
@@ -84,7 +84,7 @@ def test_ctrl_c_stops_at_once_and_leaves_a_run_that_continues(site: Site, finish
     process = subprocess.Popen(
         site.command(tmp_path / "run"), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    while not (tmp_path / "run" / "raw").exists() and process.poll() is None:
+    while not (tmp_path / "run" / "download").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -98,13 +98,17 @@ def test_ctrl_c_stops_at_once_and_leaves_a_run_that_continues(site: Site, finish
 def test_a_new_threshold_downloads_and_scores_nothing_again(site: Site, finished: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)
-    before = {path: path.stat().st_mtime_ns for name in ("plan", "raw", "scores") for path in (folder / name).iterdir()}
+    before = {
+        path: path.stat().st_mtime_ns for name in ("plan", "download", "score") for path in (folder / name).iterdir()
+    }
     done = site.curate(folder, "--set sources.laion.min_score=0.6")
     assert done.returncode == 0, done.stderr
     assert "sources.laion.min_score: 0.26 → 0.6" in done.stderr
-    after = {path: path.stat().st_mtime_ns for name in ("plan", "raw", "scores") for path in (folder / name).iterdir()}
+    after = {
+        path: path.stat().st_mtime_ns for name in ("plan", "download", "score") for path in (folder / name).iterdir()
+    }
     assert after == before
-    assert sum(b.published for b in balances(read_run(folder))) < sum(b.published for b in balances(finished))
+    assert published_rows(read_run(folder)) < published_rows(finished)
     assert min(row["score"] for row in published_pairs(read_run(folder)).to_pylist() if row["source"] == "laion") >= 0.6
 
 
@@ -134,3 +138,7 @@ def test_what_cannot_work_ends_with_a_sentence_and_an_exit_code(
     assert done.returncode in (1, 2)
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def published_rows(run: Run) -> int:
+    return sum(funnel.outcomes["published"] for funnel in source_funnels(run))

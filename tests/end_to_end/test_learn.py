@@ -12,8 +12,9 @@ from rich.console import Console
 
 from demo.corpora import Corpora, build_corpora, is_unseen
 from demo.drawings import load_drawings
-from demo.learn import Learning, StepFailed, evaluations, zhclip
-from pipeline.run.folder import Run, read_run
+from demo.learn import Learning, StageFailed, evaluations, zhclip
+from pipeline.run.folder import Run
+from pipeline.stages.opening import read_run
 from tests.runs import Site
 from trainer.checkpoint import checkpoints, open_model
 
@@ -92,5 +93,5 @@ def test_curve_begins_before_the_first_step(learnt: tuple[Path, str]) -> None:
 
 
 def test_failed_command_is_named() -> None:
-    with pytest.raises(StepFailed, match="train nowhere"):
+    with pytest.raises(StageFailed, match="train nowhere"):
         zhclip("train", "nowhere", "--out", "nowhere")

@@ -17,8 +17,8 @@ from demo.merge_report import GROUP, MergeReport
 from demo.phrases import load_names
 from demo.scenes import FORMS
 from demo.train_translator import is_held_out
+from pipeline.inspect.funnel import source_funnels
 from pipeline.inspect.verify import verify_run
-from pipeline.run.counts import balances
 from pipeline.run.folder import Run
 from tests.runs import REPOSITORY, Merge, published
 
@@ -75,10 +75,10 @@ def test_both_languages_are_published_and_files_win_over_the_model(report: Merge
 
 def test_every_row_of_every_source_is_accounted_for(merged: Run, truth: pl.DataFrame) -> None:
     rows = dict(truth["source"].value_counts().iter_rows())
-    found = {one.source: one for one in balances(merged)}
-    assert {name: balance.read for name, balance in found.items()} == rows
-    assert [one.missing for one in found.values()] == [0] * 5
-    assert all(one.published > 0 for one in found.values())
+    funnels = source_funnels(merged)
+    assert {funnel.source: funnel.read for funnel in funnels} == rows
+    assert [funnel.waiting for funnel in funnels] == [0] * 5
+    assert all(funnel.outcomes["published"] > 0 for funnel in funnels)
     assert verify_run(merged, Console(quiet=True)).problems == []
 
 
@@ -86,7 +86,7 @@ def test_killed_and_continued_with_one_worker_it_publishes_the_same_bytes(
     merge: Merge, merged: Run, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    for stage in ("translate", "scores"):  # killed as soon as something of this stage is there
+    for stage in ("translate", "score"):  # killed as soon as something of this stage is there
         process = subprocess.Popen(
             merge.command(folder, 1), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

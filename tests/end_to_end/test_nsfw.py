@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipeline.inspect.verify import verify_run
 from pipeline.recipe import ConfigError, load_recipe
-from pipeline.run.folder import read_run
+from pipeline.stages.opening import read_run
 from tests.runs import REPOSITORY, Site
 
 
@@ -20,7 +20,7 @@ def test_pairs_above_the_limit_are_in_the_ledger(site: Site, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     rows = duckdb.sql(f"""
         select p.source, s.nsfw_score, l.reasons
-        from '{tmp_path}/run/scores/*.parquet' s join '{tmp_path}/run/plan/*.parquet' p using (key)
+        from '{tmp_path}/run/score/*.parquet' s join '{tmp_path}/run/plan/*.parquet' p using (key)
         left join '{tmp_path}/run/ledger/select/*.parquet' l using (key)
     """).fetchall()
     above = [(source, reasons or []) for source, score, reasons in rows if score > limit]

@@ -20,9 +20,10 @@ import pytest
 from rich.console import Console
 
 from pipeline.inspect.verify import verify_run
-from pipeline.run.folder import FOLDERS, Run, RunError, read_run
+from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
-from pipeline.stages.download.retry import find, wanted
+from pipeline.runners.retry import find, wanted
+from pipeline.stages.opening import read_run
 from tests.paths import REPOSITORY
 from tests.runs import Site, published
 
@@ -49,7 +50,7 @@ def unlucky(site: Site, finished: Run, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("unlucky") / "run"
     shutil.copytree(finished.folder, folder)
     run = read_run(folder)
-    for step in ("publish", "select", "compare"):
+    for step in ("publish", "select", "dedup_images"):
         run.discard(step)
     for step in ("score", "download"):
         assert run.discard(step, shards=LOST) == len(LOST)
@@ -93,11 +94,11 @@ def test_what_the_outage_took_comes_back(unlucky: Run, finished: Run, tmp_path: 
     run = read_run(folder)
     assert published(folder) == published(finished.folder)
     assert images(run) == images(finished) and failures(run) == failures(finished)
-    assert {row["step"]: row["done"] for row in json.loads(done.stdout)["steps"]}["download"] == len(
+    assert {row["stage"]: row["done"] for row in json.loads(done.stdout)["stages"]}["download"] == len(
         finished.done("download")
     )
     assert verify_run(run, Console(quiet=True)).problems == []
-    assert not list((folder / FOLDERS["download"] / ".kept").iterdir())
+    assert not list((folder / "download" / ".kept").iterdir())
     shown = zhclip("retry", str(folder), "--above", "0.5")
     assert shown.returncode == 0 and "nothing to fetch again" in shown.stdout
 
@@ -107,12 +108,12 @@ def test_killed_on_the_way_it_continues_and_asks_for_the_failed_ones_alone(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(unlucky.folder, folder)
-    before = {path.name: path.stat().st_size for path in (folder / "raw").glob("*.tar")}
+    before = {path.name: path.stat().st_size for path in (folder / "download").glob("*.tar")}
     shards = find(unlucky, [], 0).shards
     assert set(shards) > LOST  # others have a server that hangs, and images that stay
     command = [sys.executable, "-m", "zhclip", "retry", str(folder), "--workers", "1"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    raw, kept = folder / "raw", folder / "raw" / ".kept"
+    raw, kept = folder / "download", folder / "download" / ".kept"
     while process.poll() is None and not _between(raw, shards):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

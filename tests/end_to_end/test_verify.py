@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.inspect.verify import verify_run
-from pipeline.run.folder import Run, read_run
+from pipeline.run.folder import Run
+from pipeline.stages.opening import read_run
 
 QUIET = Console(file=io.StringIO())
 
@@ -78,11 +79,11 @@ DAMAGE: dict[str, tuple[Callable[[Run], object], str]] = {
     ),
     "missing raw shard": (
         lambda run: [run.path("download", f"000000.{ending}").unlink() for ending in ("tar", "parquet", "json")],
-        "raw/000000: missing shard",
+        "download/000000: missing shard",
     ),
     "missing scores": (
         lambda run: run.path("score", "000001.parquet").unlink(),
-        "scores/000001.parquet: the file is missing",
+        "score/000001.parquet: the file is missing",
     ),
     "removed ledger file": (
         lambda run: run.ledger_path("download", "000000").unlink(),
@@ -90,13 +91,13 @@ DAMAGE: dict[str, tuple[Callable[[Run], object], str]] = {
     ),
     "ledger with a row less": (
         lambda run: pq.write_table(
-            pq.read_table(run.ledger_path("judge", "000000")).slice(1), run.ledger_path("judge", "000000")
+            pq.read_table(run.ledger_path("filter", "000000")).slice(1), run.ledger_path("filter", "000000")
         ),
-        "ledger/plan",
+        "ledger/filter",
     ),
     "flipped byte in a raw tar": (
         lambda run: flip(run.path("download", "000000.tar"), 5000),
-        "raw/000000.tar: damaged",
+        "download/000000.tar: damaged",
     ),
     "manifest that counts wrong": (
         lambda run: _edit(run.path("select", "000000.json"), lambda manifest: _one_less(manifest["counts"]["sources"])),

@@ -210,7 +210,7 @@ def _scored_pairs(run: Run, shard: str) -> pa.Table:
     """Downloaded pairs of a shard that have a score, with it, in key order."""
     if not run.path("download", f"{shard}.tar").exists():
         raise RunError(
-            f"{run.folder} lacks raw/{shard}.tar; calibration scores images of it again, so raw/ must be there"
+            f"{run.folder} lacks download/{shard}.tar; calibration scores images of it again, so download/ must be there"
         )
     scores = pq.read_table(run.path("score", f"{shard}.parquet"), columns=["key", "score"])
     pairs = downloaded(run, shard)

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.inspect.calibrate.estimate import STEP, Calibration, thresholds
-from pipeline.run.folder import Run, write_atomically
+from pipeline.run.files import write_atomically
+from pipeline.run.folder import Run
 from pipeline.run.ledger import write_parquet
 
 FORMULA = "precision(t) = 1 - mismatched * shuffled_kept(t) / kept(t)"

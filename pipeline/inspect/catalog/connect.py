@@ -13,7 +13,8 @@ import duckdb
 import fsspec
 
 from pipeline.inspect.catalog.write import write_catalog
-from pipeline.run.folder import RunError, read_run
+from pipeline.run.folder import RunError
+from pipeline.stages.opening import read_run
 
 
 @dataclass(frozen=True)

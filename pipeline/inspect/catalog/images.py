@@ -11,9 +11,9 @@ from typing import BinaryIO
 import duckdb
 import fsspec
 
-TAR = re.compile(r"(dataset|raw)/\d{6}\.tar")
+TAR = re.compile(r"(dataset|download)/\d{6}\.tar")
 PLACES = """
-    select key, 'raw/' || shard || '.tar' as tar, "offset", length
+    select key, 'download/' || shard || '.tar' as tar, "offset", length
     from downloads where status = 'ok' and key in (select unnest($keys))
     union all
     select key, 'dataset/' || tar, "offset", length from pairs where key in (select unnest($keys))
@@ -36,15 +36,15 @@ def image_places(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> 
         connection: to the catalog of a run (`pipeline.inspect.catalog.connect`).
     """
     rows = connection.execute(PLACES, {"keys": list(keys)}).fetchall()
-    raw_first = sorted(rows, key=lambda row: row[1], reverse=True)
-    return {key: ImagePlace(*place) for key, *place in raw_first}
+    published_last = sorted(rows, key=lambda row: row[1].startswith("dataset/"))
+    return {key: ImagePlace(*place) for key, *place in published_last}
 
 
 def read_image(run: str | Path, place: ImagePlace) -> bytes:
     """The JPEG at `place`. `run` is the run's folder, or its address on an object store.
 
     Raises:
-        FileNotFoundError: the tar is gone, or ends before the image does (raw/ may be removed once a run is published).
+        FileNotFoundError: the tar is gone, or ends before the image does (download/ may be removed once a run is published).
         ValueError: `place` names no tar of a run.
     """
     if not TAR.fullmatch(place.tar):

@@ -9,10 +9,12 @@ import tempfile
 from pathlib import Path
 
 from pipeline.inspect.catalog import views
-from pipeline.inspect.catalog.index import funnel_table, shards_table, steps_table
+from pipeline.inspect.catalog.index import funnel_table, outcomes_table, shards_table, stages_table
 from pipeline.inspect.catalog.views import TABLES, catalog_sql
-from pipeline.run.folder import FOLDERS, Run, write_atomically
+from pipeline.run.files import write_atomically
+from pipeline.run.folder import Run
 from pipeline.run.ledger import write_parquet
+from pipeline.run.names import CATALOG, CATALOG_SQL, RECIPE_FILE
 
 
 def write_catalog(run: Run) -> Path:
@@ -22,7 +24,7 @@ def write_catalog(run: Run) -> Path:
     catalog in a temporary folder.
     """
     state = _state(run)
-    path = run.folder / "catalog.sql"
+    path = run.folder / CATALOG_SQL
     if path.exists() and path.read_text(encoding="utf-8").startswith(f"-- {state}\n"):
         return run.folder
     try:
@@ -34,23 +36,25 @@ def write_catalog(run: Run) -> Path:
 
 
 def _write(run: Run, state: str, folder: Path) -> Path:
-    manifests = {step: run.manifests(step) for step in FOLDERS}
-    tables = zip(TABLES, (funnel_table(run), shards_table(run, manifests), steps_table(run)), strict=True)
-    (folder / "catalog").mkdir(exist_ok=True)
+    manifests = {stage: run.manifests(stage) for stage in run.stages}
+    tables = zip(
+        TABLES, (funnel_table(run), outcomes_table(run), shards_table(run, manifests), stages_table(run)), strict=True
+    )
+    (folder / CATALOG).mkdir(exist_ok=True)
     for name, table in tables:
-        written = folder / "catalog" / f".{name}.{hashlib.md5(state.encode()).hexdigest()}"
+        written = folder / CATALOG / f".{name}.{hashlib.md5(state.encode()).hexdigest()}"
         write_parquet(table, written)
-        written.replace(folder / "catalog" / f"{name}.parquet")
-    shards = {step: {found.shard for found in all_of} for step, all_of in manifests.items()}
-    write_atomically(folder / "catalog.sql", catalog_sql(state, shards))
+        written.replace(folder / CATALOG / f"{name}.parquet")
+    shards = {stage: {manifest.shard for manifest in of} for stage, of in manifests.items()}
+    write_atomically(folder / CATALOG_SQL, catalog_sql(state, shards))
     return folder
 
 
 def _state(run: Run) -> str:
     """Changes whenever a shard is committed or discarded, and with the recipe and the views themselves."""
-    digest = hashlib.sha256((run.folder / "recipe.yaml").read_bytes())
+    digest = hashlib.sha256((run.folder / RECIPE_FILE).read_bytes())
     digest.update(inspect.getsource(views).encode())  # another version of zhclip may have other views
-    for step in FOLDERS:
-        folder = run.path(step, "")
-        digest.update(f"{step} {folder.stat().st_mtime_ns if folder.exists() else 0}\n".encode())
+    for stage in run.stages:
+        folder = run.path(stage, "")
+        digest.update(f"{stage} {folder.stat().st_mtime_ns if folder.exists() else 0}\n".encode())
     return digest.hexdigest()

@@ -100,7 +100,7 @@ def _by_domain() -> str:
     return """
         select subject, sum(failed) as failed, sum(tried) as tried from (
             select domain(url) as subject, 0 as failed, count(*) as tried from plan
-            where shard in (select shard from shards where step = 'download') group by all
+            where shard in (select shard from shards where stage = 'download') group by all
             union all
             select domain(url), count(*), 0 from ledger where stage = 'download' group by all)
         where subject is not null group by all"""

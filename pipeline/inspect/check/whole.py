@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from foundation.config import value
 from pipeline.inspect.check.rule import Gate, Measured, Rule, measured
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
-from pipeline.stages.dedup_images.stage import TestImageTable
+from pipeline.stages.dedup_images.stage import EvalImageTable
 from pipeline.stages.dedup_images.tables import how_near
 from pipeline.stages.score import embeddings
 from pipeline.stages.score.embeddings import Confirmation
@@ -22,7 +22,7 @@ PAIRS_AT_ONCE = 1 << 17
 
 
 class Complete(Rule):
-    """Every step has committed all of its shards."""
+    """Every stage has committed all of its shards."""
 
     unit: ClassVar = "count"
     advice: ClassVar = "The run is not finished: `zhclip curate` continues it, `zhclip status` shows where it stands."
@@ -36,13 +36,13 @@ class Complete(Rule):
         return measured(
             gate.rows("""
             select null, count(*) filter (shards is distinct from expected),
-                   coalesce('not complete: ' || string_agg(step, ', ') filter (shards is distinct from expected),
-                            format('{:,} shards in {} steps', sum(shards)::bigint, count(*)))
-            from steps""")
+                   coalesce('not complete: ' || string_agg(stage, ', ') filter (shards is distinct from expected),
+                            format('{:,} shards in {} stages', sum(shards)::bigint, count(*)))
+            from stages""")
         )
 
     def look(self, worst: Measured) -> str:  # noqa: ARG002
-        return "from steps where shards is distinct from expected"
+        return "from stages where shards is distinct from expected"
 
 
 class Conservation(Rule):
@@ -83,7 +83,7 @@ class Conservation(Rule):
 class Contamination(Rule):
     """No published image is equal or near to an image of a test set, and there are test sets to compare with.
 
-    The published images are compared again, by the very search and limits of the select stage (`images.test_distance`,
+    The published images are compared again, by the very search and limits of the dedup_images stage (`images.test_distance`,
     `test_colours` and `test_min_cosine` of the recipe): what the run's own verdicts say is not taken for granted.
     """
 
@@ -101,21 +101,21 @@ class Contamination(Rule):
         if not sets:
             note = "the recipe names no test sets by image (images.test_sets)"
             return [Measured(None, None, note)] if self.require_test_sets else []
-        tests = gate.connection.sql("from test_images where error is null").to_arrow_table()
+        tests = gate.connection.sql("from eval_images where error is null").to_arrow_table()
         if not tests.num_rows:
             return [Measured(None, None, "no image of a test set has a fingerprint yet")]
         return [_published_test_images(gate, tests, sets)]
 
     def look(self, worst: Measured) -> str:
         if worst.value is None:
-            return "from steps where step = 'test_images'"
+            return "from stages where stage = 'eval_images'"
         key = worst.note.partition("such as ")[2].partition(" ")[0]
         return f"select key, source, caption, url, tar from pairs where key = '{key}'"
 
 
 def _published_test_images(gate: Gate, tests: pa.Table, sets: list[str]) -> Measured:
     confirmed = gate.recipe.images.test_min_cosine is not None
-    known = TestImageTable.of(tests, pc.cast(tests["shard"], pa.int64()).to_numpy(), confirmed)
+    known = EvalImageTable.of(tests, pc.cast(tests["shard"], pa.int64()).to_numpy(), confirmed)
     near, compared = _near_by_hash(gate, known)
     rows, bits, cosines = _nearest(gate, near, known, _confirmation(gate, near["key"].to_pylist(), known))
     hits, example = np.flatnonzero(rows >= 0), ""
@@ -127,7 +127,7 @@ def _published_test_images(gate: Gate, tests: pa.Table, sets: list[str]) -> Meas
     return Measured(None, len(hits), note)
 
 
-def _near_by_hash(gate: Gate, known: TestImageTable) -> tuple[pa.Table, int]:
+def _near_by_hash(gate: Gate, known: EvalImageTable) -> tuple[pa.Table, int]:
     """Key and fingerprint of the published pairs whose hash is near a test image's, in key order; how many were compared."""
     reader = gate.connection.sql(
         f"select key, {', '.join(f'scores.{name}' for name in COLUMNS)} from scores semi join pairs using (key)"
@@ -140,14 +140,14 @@ def _near_by_hash(gate: Gate, known: TestImageTable) -> tuple[pa.Table, int]:
 
 
 def _nearest(
-    gate: Gate, pairs: pa.Table | pa.RecordBatch, known: TestImageTable, confirm: Confirmation | None
+    gate: Gate, pairs: pa.Table | pa.RecordBatch, known: EvalImageTable, confirm: Confirmation | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     recipe = gate.recipe.images
     images = Fingerprints.decode(*(pairs[name].to_pylist() for name in COLUMNS))
     return nearest(images, known.images, recipe.test_distance, recipe.test_colours, confirm)
 
 
-def _confirmation(gate: Gate, keys: list[str], known: TestImageTable) -> Confirmation | None:
+def _confirmation(gate: Gate, keys: list[str], known: EvalImageTable) -> Confirmation | None:
     """What the recipe asks for beside hashes, of the pairs with these `keys`, in key order."""
     least, vectors = gate.recipe.images.test_min_cosine, known.embeddings
     if least is None or vectors is None or not keys:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.inspect.report.figures import PLACES, Figures
+from pipeline.inspect.report.figures import OUTCOME_LABELS, Figures
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _figures(found: Figures) -> list[tuple[tuple[str, str, str], float]]:
     for row in found["funnel"]:
         whole = max(1, row["read"])
         made.append(((row["source"], "rows read", "number"), row["read"]))
-        made += [((row["source"], title, "share"), row[name] / whole) for name, title in PLACES.items()]
+        made += [((row["source"], title, "share"), row[name] / whole) for name, title in OUTCOME_LABELS.items()]
     read = {row["source"]: row["read"] for row in found["funnel"]}
     made += [
         ((row["source"], row["reason"], "share"), row["pairs"] / max(1, read.get(row["source"], 0)))
@@ -62,8 +62,8 @@ def _figures(found: Figures) -> list[tuple[tuple[str, str, str], float]]:
             )
         )
     made += [
-        ((row["step"], "worker-seconds", "number"), row["worker_seconds"])
-        for row in found["steps"]
+        ((row["stage"], "worker-seconds", "number"), row["worker_seconds"])
+        for row in found["throughput"]
         if row["worker_seconds"]
     ]
     return made

@@ -38,8 +38,8 @@ def _unfinished(found: Figures) -> Iterator[Notice]:
         yield Notice(
             90,
             "The run is not finished",
-            f"The {first['step']} step has {done}. All figures are of what is done.",
-            "from steps",
+            f"The {first['stage']} stage has {done}. All figures are of what is done.",
+            "from stages",
         )
 
 
@@ -77,7 +77,9 @@ def _contamination(found: Figures) -> Iterator[Notice]:
 
 
 def _downloads(found: Figures) -> Iterator[Notice]:
-    tried = sum(row["read"] - row["rules"] - row["unreadable"] - row["out_of_scope"] for row in found["funnel"])
+    tried = sum(
+        row["read"] - row["rejected_by_rules"] - row["unreadable"] - row["out_of_scope"] for row in found["funnel"]
+    )
     failed = sum(row["not_fetched"] for row in found["funnel"])
     if tried and failed / tried > FAILING:
         text = f"{failed:,} of {tried:,} images were not fetched ({failed / tried:.1%}). zhclip retry fetches again what may pass."

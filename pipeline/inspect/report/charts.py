@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from itertools import cycle, islice
 from typing import Any
 
 import altair as alt
 import vl_convert
 
-from pipeline.inspect.report.figures import PLACES, Figures
+from pipeline.inspect.report.figures import OUTCOME_LABELS, Figures
 from pipeline.inspect.report.query import Row
 
 WIDE, NARROW = 740, 290  # pixels of the plot itself
 FONT = "system-ui, 'PingFang SC', 'Noto Sans CJK SC', 'Microsoft YaHei', sans-serif"
 COLOURS = [f"var(--c{number})" for number in range(1, 9)]
-PLACE_COLOURS = dict(zip(PLACES, [*COLOURS[:7], "var(--quiet)"], strict=True))
+OUTCOME_COLOURS = dict(
+    zip(OUTCOME_LABELS, [*islice(cycle(COLOURS), len(OUTCOME_LABELS) - 1), "var(--quiet)"], strict=True)
+)
 LARGEST = 12  # combinations and reasons in the UpSet plot
 
 
@@ -31,9 +34,9 @@ def drawn(make: Callable[[int], Any], label: str) -> str:
 
 def funnel(found: Figures) -> str:
     """Where the rows of each source went: a bar a source, as shares."""
-    order = [name for name in PLACES if any(row[name] for row in found["funnel"])]
+    order = [name for name in OUTCOME_LABELS if any(row[name] for row in found["funnel"])]
     values = [
-        {"source": row["source"], "place": PLACES[name], "rows": row[name], "order": position}
+        {"source": row["source"], "place": OUTCOME_LABELS[name], "rows": row[name], "order": position}
         for row in found["funnel"]
         for position, name in enumerate(order)
         if row[name]
@@ -41,7 +44,9 @@ def funnel(found: Figures) -> str:
     sources = [row["source"] for row in found["funnel"]]
 
     def make(width: int) -> alt.Chart:
-        colour = alt.Scale(domain=[PLACES[name] for name in order], range=[PLACE_COLOURS[name] for name in order])
+        colour = alt.Scale(
+            domain=[OUTCOME_LABELS[name] for name in order], range=[OUTCOME_COLOURS[name] for name in order]
+        )
         return (
             alt.Chart(_data(values), width=width, height=alt.Step(34))
             .mark_bar(size=24)

@@ -9,32 +9,19 @@ import duckdb
 
 from pipeline.inspect.report.query import Row, rows
 from pipeline.run.folder import Run
+from pipeline.run.outcomes import WAITING
+from pipeline.stages.registry import OUTCOMES, STAGES
 
-PLACES = {
-    "published": "Published",
-    "not_selected": "Score too low, or a copy",
-    "not_decoded": "Image does not decode",
-    "not_fetched": "Image not fetched",
-    "rules": "Rejected by rules",
-    "unreadable": "Metadata unreadable",
-    "out_of_scope": "Other languages",
-    "waiting": "Still to do",
+OUTCOME_LABELS = {
+    **{key: outcome.label.capitalize() for key, (_, outcome) in reversed(list(OUTCOMES.items()))},
+    WAITING.key: WAITING.label.capitalize(),
 }
-"""Where a row of metadata can end, from the end of the way to its beginning."""
+"""What can become of a row, from the end of the flow to its beginning."""
 
-FUNNEL = """
-    select *, read - published - not_selected - not_decoded - not_fetched - rules - unreadable - out_of_scope as waiting
-    from (select source,
-        coalesce(sum(rows_in) filter (stage = 'read'), 0)::bigint as read,
-        coalesce(sum(rows_out) filter (stage = 'publish'), 0)::bigint as published,
-        coalesce(sum(rejected) filter (stage = 'select'), 0)::bigint as not_selected,
-        coalesce(sum(failed) filter (stage = 'score'), 0)::bigint as not_decoded,
-        coalesce(sum(failed) filter (stage = 'download'), 0)::bigint as not_fetched,
-        coalesce(sum(rejected) filter (stage = 'plan'), 0)::bigint as rules,
-        coalesce(sum(failed) filter (stage = 'read'), 0)::bigint as unreadable,
-        coalesce(sum(out_of_scope), 0)::bigint as out_of_scope
-    from funnel group by source)
-    order by read desc, source
+FUNNEL = f"""
+    select source, sum(rows)::bigint as read,
+        {", ".join(f"sum(rows) filter (outcome = '{key}')::bigint as {key}" for key in OUTCOME_LABELS)}
+    from outcomes group by source order by read desc, source
 """
 REASONS = """
     select stage, reason, source, sum(rows)::bigint as pairs,
@@ -73,7 +60,7 @@ DOMAINS = """
     with counted as (
         select domain(url) as domain, count(*) as planned, 0 as ruled, 0 as failed, 0 as published from plan group by 1
         union all
-        select domain(url), 0, coalesce(sum(rows) filter (stage = 'plan'), 0),
+        select domain(url), 0, coalesce(sum(rows) filter (stage = 'filter'), 0),
                coalesce(sum(rows) filter (stage = 'download'), 0), 0 from rejected group by 1
         union all
         select domain(url), 0, 0, 0, count(*) from pairs group by 1)
@@ -83,19 +70,17 @@ DOMAINS = """
     order by sum(planned) + sum(ruled) desc, domain limit 200
 """
 ERRORS = """
-    with done as (select shard, ended from shards where step = 'download' and ended is not null),
+    with done as (select shard, ended from shards where stage = 'download' and ended is not null),
     span as (select epoch(min(ended)) as first, greatest(epoch(max(ended)) - epoch(min(ended)), 1) as seconds from done)
     select least(floor(24 * (epoch(ended) - first) / seconds), 23)::int as slice, reason, sum(rows)::bigint as pairs,
            first + slice * seconds / 24 as began
     from reasons join done using (shard), span where stage = 'download' group by all order by slice, reason
 """
-STEPS = """
-    select step, any_value(stage) as stage, count(*) as shards, sum(rows_in)::bigint as rows, sum(bytes)::bigint as bytes,
+THROUGHPUT = f"""
+    select stage, any_value(command) as command, count(*) as shards, sum(rows_in)::bigint as rows, sum(bytes)::bigint as bytes,
            sum(seconds) as worker_seconds, epoch(max(ended)) - epoch(min(began)) as seconds, min(began) as began,
            max(ended) as ended
-    from shards group by step
-    order by list_position(['translate', 'read', 'judge', 'plan', 'download', 'score', 'test_images', 'compare', 'select',
-                            'publish'], step)
+    from shards group by stage order by list_position({list(STAGES)}, stage)
 """
 MODELS = """
     select text_model, text_revision, image_model, image_revision, dtype, count(*) as pairs from scores group by all
@@ -106,7 +91,7 @@ CONTAMINATION = """
     select reason, source, sum(rows)::bigint as pairs from reasons
     where reason like 'test\\_image\\_%' escape '\\' or reason like 'test\\_set\\_%' escape '\\' group by all order by all
 """
-TODO = "select step, shards, expected from steps where expected is null or shards < expected"
+TODO = "select stage, shards, expected from stages where expected is null or shards < expected"
 FIGURES: Mapping[str, str] = {
     "funnel": FUNNEL,
     "reasons": REASONS,
@@ -118,7 +103,7 @@ FIGURES: Mapping[str, str] = {
     "clusters": CLUSTERS,
     "domains": DOMAINS,
     "errors": ERRORS,
-    "steps": STEPS,
+    "throughput": THROUGHPUT,
     "models": MODELS,
     "versions": VERSIONS,
     "contamination": CONTAMINATION,
@@ -148,8 +133,8 @@ class Figures:
 
     @property
     def complete(self) -> bool:
-        """Whether every step has all of its shards."""
-        return not self["todo"] and bool(self["steps"])
+        """Whether every stage has all of its shards."""
+        return not self["todo"] and bool(self["throughput"])
 
     @property
     def reason_totals(self) -> dict[str, tuple[str, int, int]]:

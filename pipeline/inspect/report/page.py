@@ -14,7 +14,7 @@ from pipeline.inspect.readable import count, hours, share, size, templates
 from pipeline.inspect.report import charts
 from pipeline.inspect.report.against import Change
 from pipeline.inspect.report.attention import notices
-from pipeline.inspect.report.figures import PLACES, Figures, figures
+from pipeline.inspect.report.figures import OUTCOME_LABELS, Figures, figures
 from pipeline.inspect.report.gallery import galleries
 from pipeline.inspect.report.query import Row
 from pipeline.inspect.report.words import blacklist_hits, words
@@ -45,7 +45,7 @@ def render(
     return environment.get_template("report.html").render(
         run=run,
         found=found,
-        places=PLACES,
+        places=OUTCOME_LABELS,
         notices=notices(found),
         thresholds=thresholds(found),
         words=words(connection, options.seed),
@@ -56,7 +56,7 @@ def render(
         recipe=dump_recipe(run.recipe),
         versions=[json.loads(row["versions"]) for row in found["versions"]],
         charts={name: Markup(svg) for name, svg in pictures(found).items()},  # our own SVG: Vega escapes its texts
-        steps=steps(found, options.prices or {}),
+        throughput=throughput(found, options.prices or {}),
         span=span(found),
         options=options,
         changes=changes,
@@ -107,10 +107,10 @@ def thresholds(found: Figures) -> list[Row]:
     ]
 
 
-def steps(found: Figures, prices: Mapping[str, float]) -> list[Row]:
-    """Throughput of each step, and what it cost where a price is given."""
+def throughput(found: Figures, prices: Mapping[str, float]) -> list[Row]:
+    """Throughput of each stage, and what it cost where a price is given."""
     made = []
-    for row in found["steps"]:
+    for row in found["throughput"]:
         seconds, work = row["seconds"], row["worker_seconds"]
         price = prices.get(row["stage"])
         cost = None if price is None or work is None else price * work / 3600
@@ -120,15 +120,15 @@ def steps(found: Figures, prices: Mapping[str, float]) -> list[Row]:
 
 def span(found: Figures) -> dict[str, Any]:
     """When the run began and ended, and the hours of its workers; None where nobody noted it."""
-    began = [row["began"] for row in found["steps"] if row["began"]]
-    ended = [row["ended"] for row in found["steps"] if row["ended"]]
-    work = [row["worker_seconds"] for row in found["steps"] if row["worker_seconds"] is not None]
+    began = [row["began"] for row in found["throughput"] if row["began"]]
+    ended = [row["ended"] for row in found["throughput"] if row["ended"]]
+    work = [row["worker_seconds"] for row in found["throughput"] if row["worker_seconds"] is not None]
     return {
         "began": min(began, default=None),
         "ended": max(ended, default=None),
         "seconds": (max(ended) - min(began)).total_seconds() if began and ended else None,
         "worker_seconds": sum(work) if work else None,
-        "bytes": sum(row["bytes"] for row in found["steps"] if row["step"] == "publish"),
+        "bytes": sum(row["bytes"] for row in found["throughput"] if row["stage"] == "publish"),
     }
 
 

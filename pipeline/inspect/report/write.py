@@ -9,7 +9,8 @@ from pipeline.inspect.catalog import connect
 from pipeline.inspect.report.against import changes
 from pipeline.inspect.report.figures import figures
 from pipeline.inspect.report.page import Options, render
-from pipeline.run.folder import read_run, write_atomically
+from pipeline.run.files import write_atomically
+from pipeline.stages.opening import read_run
 
 
 def write_report(

@@ -23,7 +23,7 @@ class Fingerprints:
 
     @classmethod
     def decode(cls, image_hash: list[str], mirror_hash: list[str], pixels_sha256: list[str]) -> Fingerprints:
-        """From the columns of scores/*.parquet."""
+        """From the columns of score/*.parquet."""
         hashes, mirrors = decode_hashes(image_hash), decode_hashes(mirror_hash)
         pixels = decode_sha256(pixels_sha256)
         return cls(hashes, mirrors, decode_colours(image_hash), pixels, is_plain(hashes, mirrors))

@@ -1,16 +1,18 @@
-"""Compare: what only all pairs of a run together can tell: copies of test images, copies of each other, full sources.
+"""Dedup images: what only all pairs of a run together can tell: near-duplicates, images of evaluation sets, full sources.
 
 One item. It reads fingerprints and scores, no image; 150 bytes a pair are in memory, and the search's own arrays (3.7 GiB in
 all for 8.7 million pairs).
-Embeddings are read of those pairs alone whose hashes are near another's. `select` reads the verdicts of its shard.
+Embeddings are read of those pairs alone whose hashes are near another's. `select` reads the decisions on its shard.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -18,16 +20,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.run.folder import Item, Run, RunError
-from pipeline.stages import plan as cut
+from pipeline.recipe import Recipe
+from pipeline.run.folder import Attempt, Item, Run, RunError
+from pipeline.stages.base import Stage, View, lost_keys
 from pipeline.stages.dedup_images.duplicates import Copies, find_copies
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.dedup_images.stored_embeddings import PairEmbeddings, read_embeddings
-from pipeline.stages.dedup_images.tables import SHARD, VERDICTS, commit
+from pipeline.stages.dedup_images.tables import CLUSTERS, DECISIONS, DECISIONS_ENDING, SHARD, commit
+from pipeline.stages.plan import plan_shards
+from pipeline.stages.read.layout import SELECTING
 from pipeline.stages.score import embeddings
 from pipeline.stages.score.embeddings import Confirmation
 from pipeline.stages.score.fingerprint import COLUMNS
 from pipeline.stages.score.stage import read_scores
+from pipeline.stages.thresholds import score_reasons
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,9 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class TestImageTable:
+class EvalImageTable:
     """All test sets of a run: fingerprints, and what each row is called."""
 
-    __test__ = False
     images: Fingerprints
     sets: np.ndarray  # int64 (m,): position in the recipe
     names: pa.ChunkedArray  # (m,)
@@ -60,8 +65,8 @@ class TestImageTable:
     revision: str | None  # of the image tower that they are from
 
     @classmethod
-    def of(cls, table: pa.Table, sets: np.ndarray, confirmed: bool) -> TestImageTable:
-        """From rows of test_images/*.parquet without an error, and the position of each row's set.
+    def of(cls, table: pa.Table, sets: np.ndarray, confirmed: bool) -> EvalImageTable:
+        """From rows of eval_images/*.parquet without an error, and the position of each row's set.
 
         Args:
             confirmed: whether the recipe has them confirmed by embeddings, so that they are there.
@@ -76,21 +81,51 @@ class TestImageTable:
         return cls(images, sets, table["image"], np.cumsum(uncropped) - 1, vectors, revision)
 
 
-def applies(run: Run) -> bool:
-    """Whether the recipe asks for anything that needs all pairs."""
-    capped = any(source.max_pairs is not None for source in run.recipe.sources.values())
-    return _looks_at_images(run) or capped
+class DedupImages(Stage):
+    """Decisions on pairs that are not kept, in key order, and clusters of near-duplicates: one shard for the run.
 
+    Files: SHARD.decisions.parquet and SHARD.clusters.parquet.
+    """
 
-def expected(run: Run) -> list[str]:
-    """One shard; none where there is nothing to compare."""
-    return [SHARD] if applies(run) and cut.expected(run) else []
+    name = "dedup_images"
+    command = "select"
+    label = "dedup images"
+    summary = "Finds near-duplicates, images of evaluation sets, and pairs beyond a source's max_pairs."
+    cheap = True
+    reasons: ClassVar[Mapping[str, str]] = {
+        "test_image_NAME": "the image is, or nearly is, one of the evaluation set NAME of images.test_sets",
+        "duplicate_image": "the image has the very pixels of a better pair's",
+        "near_duplicate_image": "the image nearly is that of a better pair",
+        "over_source_cap": "the source has max_pairs better (or, by choice, other) pairs",
+    }
+    views = (
+        View(
+            "clusters",
+            CLUSTERS,
+            "near-duplicates: cluster (key of the pair that stays), key, source, kind, distance in bits of 192",
+            ending=".clusters.parquet",
+            with_shard=False,
+        ),
+    )
 
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """All that is decided on scores and images."""
+        values = recipe.canonical()
+        by_source = {name: {key: source[key] for key in SELECTING} for name, source in values["sources"].items()}
+        return {"by_source": by_source, "images": values["images"]}
 
-def work(run: Run, item: Item) -> None:
-    """Commits the verdicts on pairs (those that fall out, in key order) and the clusters of copies."""
-    with run.attempt("compare", item.name) as attempt:
-        tests = _test_images(run)
+    def enabled(self, recipe: Recipe) -> bool:
+        """Whether the recipe asks for anything that needs all pairs."""
+        return _looks_at_images(recipe) or any(source.max_pairs is not None for source in recipe.sources.values())
+
+    def shards(self, run: Run) -> list[str]:
+        """One; none where there is nothing to compare."""
+        return [SHARD] if self.enabled(run.recipe) and plan_shards(run) else []
+
+    def make(self, attempt: Attempt, item: Item) -> None:  # noqa: ARG002  there is one item
+        """Commit decisions and clusters."""
+        run = attempt.run
+        tests = _eval_images(run)
         pairs = _read(run, tests)
         eligible = pairs.passes & (pairs.test < 0)
         rank = np.empty(len(eligible), dtype=np.int64)
@@ -100,32 +135,32 @@ def work(run: Run, item: Item) -> None:
         commit(run, attempt, pairs, tests, copies, over)
 
 
-def verdicts(run: Run, keys: pa.ChunkedArray) -> pa.Table:
-    """The verdicts on a shard's pairs: its `keys` are in key order."""
-    if not applies(run) or not len(keys):
-        return VERDICTS.empty_table()
+def read_decisions(run: Run, keys: pa.ChunkedArray) -> pa.Table:
+    """The decisions on a shard's pairs: its `keys` are in key order."""
+    if not DedupImages().enabled(run.recipe) or not len(keys):
+        return DECISIONS.empty_table()
     between = [("key", ">=", keys[0].as_py()), ("key", "<=", keys[-1].as_py())]
-    return pq.read_table(run.path("compare", f"{SHARD}.verdicts.parquet"), filters=between, schema=VERDICTS)
+    return pq.read_table(run.path("dedup_images", f"{SHARD}{DECISIONS_ENDING}"), filters=between, schema=DECISIONS)
 
 
-def _looks_at_images(run: Run) -> bool:
-    return bool(run.recipe.images.test_sets) or run.recipe.images.duplicates is not None
+def _looks_at_images(recipe: Recipe) -> bool:
+    return bool(recipe.images.test_sets) or recipe.images.duplicates is not None
 
 
-def _test_images(run: Run) -> TestImageTable | None:
+def _eval_images(run: Run) -> EvalImageTable | None:
     if not run.recipe.images.test_sets:
         return None
     shards = [
-        pq.read_table(run.path("test_images", f"{found.shard}.parquet")) for found in run.manifests("test_images")
+        pq.read_table(run.path("eval_images", f"{found.shard}.parquet")) for found in run.manifests("eval_images")
     ]
     whole = [table.filter(pc.is_null(table["error"])) for table in shards]
     sets = np.repeat(np.arange(len(whole)), [table.num_rows for table in whole])
-    return TestImageTable.of(pa.concat_tables(whole), sets, run.recipe.images.test_min_cosine is not None)
+    return EvalImageTable.of(pa.concat_tables(whole), sets, run.recipe.images.test_min_cosine is not None)
 
 
-def _read(run: Run, tests: TestImageTable | None) -> Scored:
+def _read(run: Run, tests: EvalImageTable | None) -> Scored:
     """All shards, several at a time; each goes to its place at once, so that memory holds it all but once."""
-    counts = {found.shard: int(found.counts["out"]) for found in run.manifests("score")}
+    counts = {shard: _scored_rows(run, shard) for shard in plan_shards(run)}
     whole: dict[str, np.ndarray] = {}
     start = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -139,19 +174,26 @@ def _read(run: Run, tests: TestImageTable | None) -> Scored:
     return Scored(**whole, images=Fingerprints(**prints) if prints else None, shards=counts)
 
 
+def _scored_rows(run: Run, shard: str) -> int:
+    """Scored pairs of a shard that reach this stage."""
+    manifest = run.manifest("score", shard)
+    assert manifest is not None  # the stage before is complete
+    return int(manifest.counts["out"]) - len(lost_keys(run, shard, "score", "dedup_images"))
+
+
 def _columns(part: Scored) -> dict[str, np.ndarray]:
     """All that has a value for each pair."""
     found = {name: column for name, column in vars(part).items() if name not in ("images", "shards")}
     return found | (vars(part.images) if part.images else {})
 
 
-def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
-    scores = read_scores(run, shard)
+def _read_shard(run: Run, shard: str, tests: EvalImageTable | None) -> Scored:
+    scores = read_scores(run, shard, "dedup_images")
     plan = pq.read_table(run.path("plan", f"{shard}.parquet"), columns=["key", "source", "url"])
     raw = pq.read_table(run.path("download", f"{shard}.parquet"), columns=["key", "original_width", "original_height"])
     pairs, sizes = (table.filter(pc.is_in(table["key"], scores["key"])) for table in (plan, raw))
     if not (pairs["key"].equals(scores["key"]) and sizes["key"].equals(scores["key"])):
-        raise ValueError(f"shard {shard}: plan/, raw/ and scores/ do not hold the same keys; run `zhclip verify`")
+        raise ValueError(f"shard {shard}: plan/, download/ and score/ do not hold the same keys; run `zhclip verify`")
     images = _fingerprints(run, shard, scores)
     recipe, count = run.recipe.images, scores.num_rows
     test, bits = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=np.int64)
@@ -165,7 +207,7 @@ def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
         np.array(scores["key"].to_pylist(), dtype="S32"),
         source,
         scores["score"].to_numpy(),
-        _passes(limits(run), source, with_nsfw(scores)),
+        ~np.any(list(score_reasons(run.recipe, pairs["source"], scores).values()), axis=0),
         area.to_numpy(),
         pl.DataFrame(pairs.select(["source", "url"])).hash_rows().to_numpy(),
         test,
@@ -176,7 +218,7 @@ def _read_shard(run: Run, shard: str, tests: TestImageTable | None) -> Scored:
     )
 
 
-def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: TestImageTable) -> Confirmation | None:
+def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: EvalImageTable) -> Confirmation | None:
     """What else makes a pair of this shard a copy of a test image, where the recipe asks for more than hashes."""
     least, vectors = run.recipe.images.test_min_cosine, tests.embeddings
     if least is None or vectors is None:
@@ -184,8 +226,8 @@ def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: TestImageTable)
     towers = set(scores["image_revision"].to_pylist()) - {tests.revision}
     if towers:
         raise RunError(
-            f"scores/{shard}.parquet has embeddings of image tower {towers.pop()}, test_images/ of {tests.revision}: "
-            "score.image_model was replaced in between. Put the former one back and remove test_images/, or start a new run"
+            f"score/{shard}.parquet has embeddings of image tower {towers.pop()}, eval_images/ of {tests.revision}: "
+            "score.image_model was replaced in between. Put the former one back and remove eval_images/, or start a new run"
         )
 
     def cosine(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -195,37 +237,13 @@ def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: TestImageTable)
     return Confirmation(least, cosine)
 
 
-def limits(run: Run) -> pa.Table:
-    """Per source, in the recipe's order: source, min_score and max_nsfw (float64, null where there is none)."""
-    sources = run.recipe.sources
-    columns = {name: [getattr(source, name) for source in sources.values()] for name in ("min_score", "max_nsfw")}
-    return pa.table(
-        {"source": list(sources)} | {name: pa.array(found, pa.float64()) for name, found in columns.items()}
-    )
-
-
-def with_nsfw(scores: pa.Table) -> pa.Table:
-    """The scores, with a column nsfw_score of nulls where none was stored."""
-    if "nsfw_score" in scores.column_names:
-        return scores
-    return scores.append_column("nsfw_score", pa.nulls(scores.num_rows, pa.float32()))
-
-
-def _passes(limits: pa.Table, source: np.ndarray, scores: pa.Table) -> np.ndarray:
-    """bool (n,). Compared as float32, as scores are stored: a score written as 0.26 is not below 0.26."""
-    lowest = pc.cast(pc.fill_null(limits["min_score"], -np.inf), pa.float32()).to_numpy()[source]
-    highest = pc.cast(pc.fill_null(limits["max_nsfw"], np.inf), pa.float32()).to_numpy()[source]
-    nsfw = pc.fill_null(scores["nsfw_score"], 0.0).to_numpy()
-    return np.asarray((scores["score"].to_numpy() >= lowest) & (nsfw <= highest))
-
-
 def _fingerprints(run: Run, shard: str, scores: pa.Table) -> Fingerprints | None:
-    if not _looks_at_images(run):
+    if not _looks_at_images(run.recipe):
         return None
     missing = [name for name in COLUMNS if name not in scores.column_names]
     if missing:
         raise RunError(
-            f"scores/{shard}.parquet has no column {', '.join(missing)}: an older version scored it. Start a new run with "
+            f"score/{shard}.parquet has no column {', '.join(missing)}: an older version scored it. Start a new run with "
             "--run to compare images"
         )
     return Fingerprints.decode(*(scores[name].to_pylist() for name in COLUMNS))

@@ -13,7 +13,7 @@ from pipeline.stages.score import embeddings
 
 
 def read_embeddings(run: Run, shard: str, rows: np.ndarray) -> np.ndarray:
-    """float16 (len(rows), views, dim) of the pairs in scores/SHARD.parquet; int64 `rows` are positions in it.
+    """float16 (len(rows), views, dim) of the pairs in score/SHARD.parquet; int64 `rows` are positions in it.
 
     Raises:
         RunError: the shard was scored without embeddings.
@@ -22,7 +22,7 @@ def read_embeddings(run: Run, shard: str, rows: np.ndarray) -> np.ndarray:
     columns = [name for name in embeddings.COLUMNS if name in pq.read_schema(path).names]
     if not columns:
         raise RunError(
-            f"scores/{shard}.parquet has no column {embeddings.COLUMNS[0]}: it was scored without embeddings. Start a new run "
+            f"score/{shard}.parquet has no column {embeddings.COLUMNS[0]}: it was scored without embeddings. Start a new run "
             "with --run and score.embeddings: true, or take min_cosine and test_min_cosine out of the recipe"
         )
     table = pq.read_table(path, columns=columns).take(rows)

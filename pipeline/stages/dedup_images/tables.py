@@ -1,4 +1,4 @@
-"""What the compare step writes: verdicts on pairs that fall out, and clusters of images that are one picture."""
+"""What the stage writes: decisions on pairs that are not kept, and clusters of near-duplicates."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from pipeline.run.ledger import write_parquet
 from pipeline.stages.dedup_images.duplicates import Copies
 
 if TYPE_CHECKING:
-    from pipeline.stages.dedup_images.stage import Scored, TestImageTable
+    from pipeline.stages.dedup_images.stage import EvalImageTable, Scored
 
 SHARD = "000000"
-VERDICTS = pa.schema(
+DECISIONS_ENDING = ".decisions.parquet"
+CLUSTERS_ENDING = ".clusters.parquet"
+DECISIONS = pa.schema(
     [
         pa.field("key", pa.string(), False),
         pa.field("reasons", pa.list_(pa.string()), False),
@@ -38,15 +40,14 @@ ROWS_AT_ONCE = 1 << 17
 
 
 def commit(
-    run: Run, attempt: Attempt, pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray
+    run: Run, attempt: Attempt, pairs: Scored, tests: EvalImageTable | None, copies: Copies, over: np.ndarray
 ) -> None:
     """Writes and commits both tables; `over` is bool (n,): pairs beyond their source's cap."""
-    verdict, cluster = attempt.folder / "verdicts.parquet", attempt.folder / "clusters.parquet"
     out = np.flatnonzero((pairs.test >= 0) | (copies.winner >= 0) | over)
-    with pq.ParquetWriter(verdict, VERDICTS, compression="zstd") as writer:
+    with pq.ParquetWriter(attempt.output(DECISIONS_ENDING), DECISIONS, compression="zstd") as writer:
         for start in range(0, len(out), ROWS_AT_ONCE):
-            writer.write_table(_verdicts(run, pairs, tests, copies, over, out[start : start + ROWS_AT_ONCE]))
-    write_parquet(_clusters(run, pairs, copies), cluster)
+            writer.write_table(_decisions(run, pairs, tests, copies, over, out[start : start + ROWS_AT_ONCE]))
+    write_parquet(_clusters(run, pairs, copies), attempt.output(CLUSTERS_ENDING))
     counts = {
         "in": len(over),
         "test_images": int((pairs.test >= 0).sum()),
@@ -54,17 +55,11 @@ def commit(
         "over_cap": int(over.sum()),
         "out": len(over) - len(out),
     }
-    attempt.commit(
-        {
-            verdict: run.path("compare", f"{SHARD}.verdicts.parquet"),
-            cluster: run.path("compare", f"{SHARD}.clusters.parquet"),
-        },
-        counts,
-    )
+    attempt.commit(counts)
 
 
-def _verdicts(
-    run: Run, pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray, rows: np.ndarray
+def _decisions(
+    run: Run, pairs: Scored, tests: EvalImageTable | None, copies: Copies, over: np.ndarray, rows: np.ndarray
 ) -> pa.Table:
     """Reasons and details of `rows`, all of which fall out."""
     sets = list(run.recipe.images.test_sets)
@@ -73,11 +68,11 @@ def _verdicts(
         found = list(_reasons(sets, pairs, tests, copies, over, row))
         reasons.append([reason for reason, _ in found])
         details.append("; ".join(detail for _, detail in found if detail) or None)
-    return pa.table([pa.array(pairs.keys[rows].astype(str)), reasons, details], schema=VERDICTS)
+    return pa.table([pa.array(pairs.keys[rows].astype(str)), reasons, details], schema=DECISIONS)
 
 
 def _reasons(
-    sets: list[str], pairs: Scored, tests: TestImageTable | None, copies: Copies, over: np.ndarray, row: int
+    sets: list[str], pairs: Scored, tests: EvalImageTable | None, copies: Copies, over: np.ndarray, row: int
 ) -> Iterator[tuple[str, str]]:
     if tests is not None and (test := pairs.test[row]) >= 0:
         name, image = sets[tests.sets[test]], tests.names[int(test)].as_py()

@@ -3,69 +3,110 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.recipe import Recipe
+from pipeline.recipe.download import REASONS
+from pipeline.run.counts import stage_counts
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import FAILED, as_lists, count_by_source, entries, write_ledger
-from pipeline.stages.download import retry
+from pipeline.run.ledger import as_lists, entries, tally
+from pipeline.run.outcomes import FAILED, Outcome
+from pipeline.stages.base import Stage, TooMuchFailed, View, handed_on, without
+from pipeline.stages.download import resume
 from pipeline.stages.download.shard import ShardFailed, download_shard
-from pipeline.stages.download.writer import write_table
+from pipeline.stages.download.writer import OUTCOME_SCHEMA, write_table
+from pipeline.stages.plan import plan_shards
 
 
-def work(run: Run, item: Item) -> None:
-    """Downloads a shard in a child process, again where the child died, and commits tar, table and ledger together.
+class Download(Stage):
+    """The image of every planned pair, a plan shard at a time: SHARD.tar and SHARD.parquet."""
 
-    Raises:
-        ShardFailed: every attempt that the recipe allows died or ran out of time.
-    """
-    for number in range(run.recipe.limits.attempts):
-        with run.attempt("download", item.name) as attempt:
-            try:
-                _download(run, item.name, attempt)
-                break
-            except ShardFailed:
-                if number + 1 == run.recipe.limits.attempts:
-                    raise
-    retry.forget(run, item.name)
+    name = "download"
+    command = "download"
+    label = "download"
+    summary = "Fetches and resizes the images of every planned shard."
+    per_plan_shard = True
+    outcomes = (
+        Outcome("not_fetched", "not fetched", FAILED, "Pairs whose image cannot be fetched, or is no usable image."),
+    )
+    reasons = REASONS
+    views = (
+        View(
+            "downloads",
+            OUTCOME_SCHEMA,
+            "what became of each planned pair's image: status ok or failed, reason, sizes; offset and length in "
+            "download/SHARD.tar",
+        ),
+    )
+
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """How images are fetched, but for what may change in the middle of a run."""
+        return {"download": without(recipe.canonical()["download"], {"threads", "shard_deadline"})}
+
+    def shards(self, run: Run) -> list[str]:
+        """The plan's."""
+        return plan_shards(run)
+
+    def process(self, run: Run, item: Item) -> None:
+        """Download a shard in a child process, again where the child died, and commit tar, table and ledger together.
+
+        Raises:
+            ShardFailed: every attempt that the recipe allows died or ran out of time.
+        """
+        for number in range(run.recipe.limits.attempts):
+            with run.attempt(self.name, item.name) as attempt:
+                try:
+                    self.make(attempt, item)
+                    break
+                except ShardFailed:
+                    if number + 1 == run.recipe.limits.attempts:
+                        raise
+        resume.forget(run, item.name)
+
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """One try."""
+        _download(attempt.run, item.name, attempt)
+
+    def check(self, run: Run) -> None:
+        """Compare with limits.download_failed_share."""
+        limit = run.recipe.limits.download_failed_share
+        counts = stage_counts(run, self.name).values()
+        failed, tried = sum(source[FAILED] for source in counts), sum(source["in"] for source in counts)
+        if failed > limit * tried:
+            raise TooMuchFailed(
+                f"{failed:,} of {tried:,} downloads failed, more than limits.download_failed_share ({limit:g}) allows; "
+                f"`zhclip status` shows the reasons. After an outage, `zhclip retry {run.folder}` fetches them again"
+            )
 
 
 def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Table:
     """Of all pairs, in their order; those that a try before has settled are not asked for again."""
-    before = retry.kept(run, shard)
+    before = resume.kept(run, shard)
     rows = pairs if before is None else pairs.filter(pc.invert(pc.is_in(pairs["key"], before["key"])))
     folders = {name: source.image_folders for name, source in run.recipe.sources.items() if source.image_folders}
     found = download_shard(rows, attempt.folder, run.recipe.download, folders)
     if before is None:
         return found
-    both = retry.join(run, shard, before, found, attempt.folder / "images.tar")
+    both = resume.join(run, shard, before, found, attempt.folder / "images.tar")
     both = both.take(pc.index_in(pairs["key"], both["key"]))
     write_table(both, attempt.folder / "images.parquet")
     return both
 
 
 def _download(run: Run, shard: str, attempt: Attempt) -> None:
-    pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
+    planned = pq.read_table(run.path("plan", f"{shard}.parquet"))
+    pairs = handed_on(run, shard, planned, "plan", "download")
     found = _outcomes(run, shard, pairs, attempt)
     if not found["key"].equals(pairs["key"]):
         raise ShardFailed(f"shard {shard}: {found.num_rows} results for {pairs.num_rows} rows, or in another order")
     failed = pc.not_equal(found["status"], "ok")
     lost, why = pairs.filter(failed), found.filter(failed)
-    ledger = attempt.folder / "ledger.parquet"
-    write_ledger(ledger, entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"]))
-    attempt.commit(
-        {
-            attempt.folder / "images.tar": run.path("download", f"{shard}.tar"),
-            attempt.folder / "images.parquet": run.path("download", f"{shard}.parquet"),
-            ledger: run.ledger_path("download", shard),
-        },
-        {
-            "in": pairs.num_rows,
-            "failed": lost.num_rows,
-            "out": pairs.num_rows - lost.num_rows,
-            "sources": count_by_source(pairs, lost, "failed"),
-            "reasons": dict(sorted(Counter(why["reason"].to_pylist()).items())),
-        },
-    )
+    attempt.output(".tar", written="images.tar")
+    attempt.output(".parquet", written="images.parquet")
+    attempt.ledger(entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"]))
+    reasons = dict(sorted(Counter(why["reason"].to_pylist()).items()))
+    attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons})

@@ -15,9 +15,11 @@ from PIL import Image
 
 from foundation.failure import Failure
 from foundation.formats.lines import FormatError
+from pipeline.recipe import Recipe
 from pipeline.recipe.download import Download
-from pipeline.run.folder import Item, Run, RunError
+from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.ledger import write_parquet
+from pipeline.stages.base import Stage, View, without
 from pipeline.stages.download.resize import Box, resize
 from pipeline.stages.eval_images.sets import TestImagesError, find_images, read_images
 from pipeline.stages.score import embeddings
@@ -46,37 +48,63 @@ SCHEMA = pa.schema(
 (null in rows of cropped ones), and image_revision, that of the tower."""
 
 
-def applies(run: Run) -> bool:
-    """Whether the recipe names test sets by their images."""
-    return bool(run.recipe.images.test_sets)
+class EvalImages(Stage):
+    """What the images of each evaluation set are recognised by: one shard a set, in the order of the recipe.
+
+    An image that does not decode is counted, and stands there without a hash.
+    """
+
+    name = "eval_images"
+    command = "select"
+    label = "evaluation images"
+    summary = "Takes the fingerprints of the images of evaluation sets."
+    cheap = True
+    covers_earlier = False
+    views = (
+        View(
+            "eval_images",
+            SCHEMA,
+            "fingerprints of the evaluation sets' images, uncropped and cropped; shard: position of the set in the recipe",
+        ),
+    )
+
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """The sets, how images are stored, and the model where embeddings confirm near-duplicates."""
+        values = recipe.canonical()
+        scorer = {"score": without(values["score"], {"device"})} if recipe.images.test_min_cosine is not None else {}
+        stored = without(values["download"], {"threads", "shard_deadline"})
+        return {"test_sets": values["images"]["test_sets"], "download": stored, **scorer}
+
+    def enabled(self, recipe: Recipe) -> bool:
+        """Whether the recipe names evaluation sets by their images."""
+        return bool(recipe.images.test_sets)
+
+    def prepare(self, run: Run) -> None:
+        """Look for every set's files."""
+        for name, config in run.recipe.images.test_sets.items():
+            try:
+                find_images(config)
+            except (FormatError, TestImagesError) as error:
+                raise RunError(f"images.test_sets.{name}: {error}") from error
+
+    def shards(self, run: Run) -> list[str]:
+        """One per set."""
+        return [f"{number:06d}" for number in range(len(run.recipe.images.test_sets))]
+
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """Commit the fingerprints of one set."""
+        _make(attempt, item.name)
 
 
-def expected(run: Run) -> list[str]:
-    """One shard per test set, in the order of the recipe."""
-    return [f"{number:06d}" for number in range(len(run.recipe.images.test_sets))]
-
-
-def check(run: Run) -> None:
-    """Looks for every set's files, so that a mistake is told before hours of work; raises RunError."""
-    for name, config in run.recipe.images.test_sets.items():
-        try:
-            find_images(config)
-        except (FormatError, TestImagesError) as error:
-            raise RunError(f"images.test_sets.{name}: {error}") from error
-
-
-def work(run: Run, item: Item) -> None:
-    """Commits what one set is recognised by. An image that does not decode is counted, and stands there without a hash."""
-    name, config = list(run.recipe.images.test_sets.items())[int(item.name)]
+def _make(attempt: Attempt, shard: str) -> None:
+    run = attempt.run
+    name, config = list(run.recipe.images.test_sets.items())[int(shard)]
     scorer = _scorer(run)
     tables = [_table(images, run.recipe.download, scorer) for images in _some_at_a_time(read_images(config))]
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     images, lost = len(pc.unique(table["image"])), len(table) - table["error"].null_count
-    with run.attempt("test_images", item.name) as attempt:
-        path = attempt.folder / "test_images.parquet"
-        write_parquet(table, path)
-        counts = {"set": name, "in": images, "undecodable": lost, "out": images - lost}
-        attempt.commit({path: run.path("test_images", f"{item.name}.parquet")}, counts)
+    write_parquet(table, attempt.output(".parquet"))
+    attempt.commit({"set": name, "in": images, "undecodable": lost, "out": images - lost})
 
 
 def _scorer(run: Run) -> Scorer | None:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from pipeline.run.counts import Balance, balances
-from pipeline.run.folder import FOLDERS, Run, recorded_versions, write_atomically
+from pipeline.run.counts import stage_counts
+from pipeline.run.files import write_atomically
+from pipeline.run.folder import Run, recorded_versions
+from pipeline.run.names import DATASET_MANIFEST
+from pipeline.run.outcomes import FAILED, REJECTED
 from pipeline.sources.base import Source
+from pipeline.stages.read.layout import SELECTING, read_inputs
 
 
 def write(run: Run) -> None:
     """Writes both files; they hold no time and no path of this machine."""
     manifest = dataset_manifest(run)
-    write_atomically(run.path("publish", "manifest.json"), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(run.path("publish", DATASET_MANIFEST), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     write_atomically(run.path("publish", "README.md"), data_card(run, manifest))
 
 
 def dataset_manifest(run: Run) -> dict[str, Any]:
     """All shards with their files, counts, recipe digest and the scorer's identity."""
     shards = []
-    for found in run.manifests("publish"):
-        files = {name.removeprefix(FOLDERS["publish"] + "/"): description for name, description in found.files.items()}
-        shards.append(
-            {"shard": found.shard, "pairs": found.counts["out"], "sources": found.counts["sources"], "files": files}
-        )
+    folder = run.stages["publish"].folder
+    for manifest in run.manifests("publish"):
+        files = {name.removeprefix(f"{folder}/"): description for name, description in manifest.files.items()}
+        sources = {name: counts["out"] for name, counts in manifest.counts["sources"].items()}
+        shards.append({"shard": manifest.shard, "pairs": manifest.counts["out"], "sources": sources, "files": files})
     return {
         "name": run.recipe.name,
         "format": "webdataset: KEY.jpg, KEY.json, KEY.txt; index: SHARD.parquet with offset and length of every image",
@@ -48,7 +53,16 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
         "size_categories": [_size_category(pairs)],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.tar"}]}],
     }
-    rows = [_source_row(balance, sources[balance.source], pairs) for balance in balances(run)]
+    counts = {stage: stage_counts(run, stage) for stage in ("read", "filter", "download", "select", "publish")}
+    rows = [_source_row(name, source, counts, pairs) for name, source in sources.items()]
+    values = run.recipe.canonical()
+    rules = {
+        "sources": {name: read_inputs(source) for name, source in values["sources"].items()},
+        "duplicates": values["duplicates"],
+        "plan": values["plan"],
+        "by_source": {name: {key: source[key] for key in SELECTING} for name, source in values["sources"].items()},
+        "images": values["images"],
+    }
     size = run.recipe.download.image_size
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
@@ -60,24 +74,20 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
         model=run.recipe.score.text_model,
         digest=manifest["recipe_digest"],
         sources="\n".join(rows),
-        recipe=yaml.safe_dump(
-            run.recipe.stage_inputs("plan") | run.recipe.stage_inputs("select"), allow_unicode=True, sort_keys=False
-        ),
+        recipe=yaml.safe_dump(rules, allow_unicode=True, sort_keys=False),
     )
 
 
-def _source_row(balance: Balance, source: Source, published: int) -> str:
+def _source_row(
+    name: str, source: Source, counts: Mapping[str, Mapping[str, Mapping[str, int]]], published: int
+) -> str:
+    """A line of the table; `counts` has stage → source → name → rows."""
+    columns = (("read", "in"), ("filter", REJECTED), ("download", FAILED), ("select", REJECTED), ("publish", "out"))
+    rows = [counts[stage].get(name, {}).get(column, 0) for stage, column in columns]
     threshold = "none" if source.min_score is None else f"{source.min_score:g}"
-    counts = (
-        balance.read,
-        balance.rejected_by_rules,
-        balance.failed_download,
-        balance.rejected_by_score,
-        balance.published,
-    )
-    numbers = " | ".join(f"{count:,}" for count in counts)
-    share = f"{balance.published / max(1, published):.1%}"
-    return f"| {balance.source} | {numbers} | {share} | {threshold} | {source.license} | {source.homepage or '–'} |"
+    numbers = " | ".join(f"{count:,}" for count in rows)
+    share = f"{rows[-1] / max(1, published):.1%}"
+    return f"| {name} | {numbers} | {share} | {threshold} | {source.license} | {source.homepage or '–'} |"
 
 
 def _size_category(pairs: int) -> str:

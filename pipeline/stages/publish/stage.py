@@ -7,60 +7,110 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.run.folder import Item, Run
-from pipeline.run.ledger import rows_by_source, write_parquet
+from foundation.pairs import PAIR_SCHEMA
+from pipeline.recipe import Recipe
+from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.ledger import tally, write_parquet
+from pipeline.run.outcomes import Outcome
 from pipeline.run.tar import END_OF_TAR, sample_members
+from pipeline.stages.base import Stage, View, handed_on
+from pipeline.stages.download.writer import OUTCOME_SCHEMA
 from pipeline.stages.publish import card
-from pipeline.stages.score.stage import MODEL_COLUMNS, downloaded, mapped, read_scores
+from pipeline.stages.score.stage import MODEL_COLUMNS, SCORES, downloaded, mapped, read_scores
 
 Piece = tuple[str, int, int]
 NOT_PUBLISHED = ("offset", "length")  # of the raw tar
 
 
-def expected(run: Run) -> list[str]:
-    """One shard per `pairs_per_shard` kept pairs; the last one may be smaller."""
-    kept = sum(manifest.counts["out"] for manifest in run.manifests("select"))
-    return [f"{number:06d}" for number in range(-(-kept // run.recipe.publish.pairs_per_shard))]
+PUBLISHED_OF_IMAGE = (
+    "width", "height", "original_width", "original_height", "original_bytes", "original_sha256", "content_type",
+)  # fmt: skip
+INDEX = pa.schema(
+    [
+        *(
+            field.with_name(f"declared_{field.name}") if field.name in ("width", "height") else field
+            for field in (*PAIR_SCHEMA, pa.field("key", pa.string(), False))
+        ),
+        *(field for field in OUTCOME_SCHEMA if field.name in PUBLISHED_OF_IMAGE),
+        *(SCORES.field(name) for name in ("score", "image_hash", *MODEL_COLUMNS)),
+        *(pa.field(name, pa.string()) for name in ("image_sha256", "tar")),
+        *(pa.field(name, pa.int64()) for name in ("offset", "length")),
+    ]
+)
+"""The columns of a published index."""
 
 
-def pending(run: Run) -> list[Item]:
-    """The shards that are missing, each with the pieces of plan shards that it takes."""
-    done = run.done("publish")
-    return [Item(shard, pieces) for shard, pieces in shards_of_pieces(run).items() if shard not in done]
+class Publish(Stage):
+    """One shard per `pairs_per_shard` kept pairs: SHARD.tar and its index, SHARD.parquet; the last one may be smaller.
+
+    Its folder is `dataset/`: it stands alone, is what is handed on, and keeps its name wherever it goes.
+    """
+
+    name = "publish"
+    command = "publish"
+    label = "publish"
+    summary = "Writes the kept pairs as webdataset tars with Parquet indexes."
+    folder = "dataset"
+    cheap = True
+    outcomes = (Outcome("published", "published", description="Pairs in dataset/."),)
+    views = (
+        View(
+            "pairs",
+            INDEX,
+            "published pairs: everything known of them, with offset and length of the image in dataset/TAR",
+        ),
+    )
+
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """The size of a shard, and what the data card shows."""
+        values = recipe.canonical()
+        card = {
+            name: {key: source[key] for key in ("license", "homepage")} for name, source in values["sources"].items()
+        }
+        return {"publish": values["publish"], "name": values["name"], "card": card}
+
+    def shards(self, run: Run) -> list[str]:
+        """As many as the kept pairs fill."""
+        kept = sum(rows for _, rows in kept_by_plan_shard(run))
+        return [f"{number:06d}" for number in range(-(-kept // run.recipe.publish.pairs_per_shard))]
+
+    def pending(self, run: Run) -> list[Item]:
+        """The shards that are missing, each with the pieces of plan shards that it takes."""
+        done = run.done(self.name)
+        return [Item(shard, pieces) for shard, pieces in shards_of_pieces(run).items() if shard not in done]
+
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """Write one published shard: tar, index, and a manifest that is the same for the same input."""
+        table = _write_tar(attempt.run, item.name, item.detail, attempt.output(".tar"))
+        write_parquet(table, attempt.output(".parquet"))
+        attempt.commit(tally(table))
+
+    def finish(self, run: Run) -> None:
+        """Make the folder stand alone: a manifest of all shards, and the data card."""
+        card.write(run)
 
 
-def work(run: Run, item: Item) -> None:
-    """Writes one published shard: tar, index, and a manifest that is the same for the same input."""
-    shard = item.name
-    with run.attempt("publish", shard) as attempt:
-        tar, index = attempt.folder / "shard.tar", attempt.folder / "index.parquet"
-        table = _write_tar(run, shard, item.detail, tar)
-        write_parquet(table, index)
-        attempt.commit(
-            {tar: run.path("publish", f"{shard}.tar"), index: run.path("publish", f"{shard}.parquet")},
-            {"out": table.num_rows, "sources": rows_by_source(table)},
-        )
-
-
-def finish(run: Run) -> None:
-    """Makes the folder stand alone: a manifest of all shards, and the data card."""
-    card.write(run)
+def kept_by_plan_shard(run: Run) -> list[tuple[str, int]]:
+    """(plan shard, pairs that the last stage before this one handed on), in key order."""
+    last = ["select", *run.between("select", "publish")][-1]
+    return [(manifest.shard, int(manifest.counts["out"])) for manifest in run.manifests(last)]
 
 
 def shards_of_pieces(run: Run) -> dict[str, list[Piece]]:
     """Published shard → (plan shard, first, end): which of a plan shard's kept pairs it takes, in key order."""
     size, rank = run.recipe.publish.pairs_per_shard, 0
     shards: dict[str, list[Piece]] = {}
-    for manifest in run.manifests("select"):
-        kept, start = manifest.counts["out"], 0
+    for plan_shard, kept in kept_by_plan_shard(run):
+        start = 0
         while start < kept:
             end = min(kept, start + size - (rank + start) % size)
-            shards.setdefault(f"{(rank + start) // size:06d}", []).append((manifest.shard, start, end))
+            shards.setdefault(f"{(rank + start) // size:06d}", []).append((plan_shard, start, end))
             start = end
         rank += kept
     return shards
@@ -69,14 +119,14 @@ def shards_of_pieces(run: Run) -> dict[str, list[Piece]]:
 def _kept(run: Run, shard: str) -> pa.Table:
     """The kept pairs of a plan shard, in key order, with all that is known of them."""
     decisions = pq.read_table(run.path("select", f"{shard}.parquet"))
-    scores = read_scores(run, shard)
+    scores = read_scores(run, shard, "select")
     pairs = downloaded(run, shard)
     pairs = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
     if not (pairs["key"].equals(scores["key"]) and pairs["key"].equals(decisions["key"])):
-        raise ValueError(f"shard {shard}: raw/, scores/ and select/ do not hold the same keys; run `zhclip verify`")
+        raise ValueError(f"shard {shard}: download/, score/ and select/ do not hold the same keys; run `zhclip verify`")
     for column in ("score", "image_hash", *MODEL_COLUMNS):
         pairs = pairs.append_column(column, scores[column])
-    return pairs.filter(decisions["keep"])
+    return handed_on(run, shard, pairs.filter(decisions["keep"]), "select", "publish")
 
 
 def _write_tar(run: Run, shard: str, pieces: list[Piece], path: Path) -> pa.Table:

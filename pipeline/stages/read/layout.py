@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from pipeline.run.folder import Run, RunError, write_atomically
+from pipeline.run.files import write_atomically
+from pipeline.run.folder import Run, RunError
+from pipeline.run.names import LAYOUT_FILE
 from pipeline.sources.base import Source
 from pipeline.sources.files import find_files, open_file
 from pipeline.sources.splits import Split
+from pipeline.stages.base import without
 
 MAX_BUCKETS = 4096
+SELECTING = ("min_score", "max_nsfw", "max_pairs", "cap_keeps")
+"""Values of a source that are decided on scores, after everything costly."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def _read(path: Path, modified_ns: int) -> Layout:  # noqa: ARG001  another time
 
 
 def _path(run: Run) -> Path:
-    return run.folder / "layout.json"
+    return run.folder / LAYOUT_FILE
 
 
 def _hasher() -> str:
@@ -107,3 +114,12 @@ def _sha256(path: str) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def read_inputs(source: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a source, as plain JSON types, decides how it is read: not its limits on scores, nor what only the data card
+    shows, nor where a model runs."""
+    values = without(source, {*SELECTING, "license", "homepage"})
+    if values.get("translation"):
+        values["translation"] = without(values["translation"], {"device"})
+    return values

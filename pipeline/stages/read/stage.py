@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from filters.base import Filter, judge
 from foundation.pairs import PAIR_SCHEMA
+from pipeline.recipe import Recipe
+from pipeline.run.counts import stage_counts
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.keys import pair_keys
-from pipeline.run.ledger import write_ledger
+from pipeline.run.ledger import add_up
+from pipeline.run.outcomes import FAILED, OUT_OF_SCOPE, Outcome
 from pipeline.sources.base import Source
 from pipeline.sources.captions import Captions
 from pipeline.sources.splits import Split, Unreadable
+from pipeline.stages.base import Stage, TooMuchFailed
 from pipeline.stages.read.buckets import BucketWriter, caption_buckets
-from pipeline.stages.read.layout import read_layout
+from pipeline.stages.read.layout import make_layout, read_inputs, read_layout
 from pipeline.stages.read.tally import Tally
 from pipeline.stages.translate.stage import translated
 
@@ -23,15 +28,53 @@ CHUNK_ROWS = 262_144  # rows ordered by bucket at a time
 ROWS_SCHEMA = PAIR_SCHEMA.append(pa.field("key", pa.string(), False)).append(pa.field("bits", pa.uint64(), False))
 
 
-def expected(run: Run) -> list[str]:
-    """One shard per split."""
-    return [f"{number:06d}" for number in range(len(read_layout(run).splits))]
+class Read(Stage):
+    """One shard per split: its pairs, ordered by caption bucket within each chunk."""
 
+    name = "read"
+    command = "plan"
+    label = "read metadata"
+    summary = "Reads metadata files and asks every rule that looks at one row."
+    outcomes = (
+        Outcome("out_of_scope", "other language", OUT_OF_SCOPE, "Rows of languages that the source does not ask for."),
+        Outcome("unreadable", "unreadable", FAILED, "Rows of metadata that cannot be read."),
+    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "language": "the row is in a language that the source's `languages` do not name",
+        "malformed_row": "the row does not have the form that its file's format asks for",
+        "unreadable_file": "the file does not open, ends early, or holds a block that cannot be read",
+    }
 
-def work(run: Run, item: Item) -> None:
-    """Reads one split and commits its pairs, ordered by caption bucket within each chunk."""
-    with run.attempt("read", item.name) as attempt:
-        _read(run, item.name, attempt)
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """The sources but for what is decided on scores, and how the metadata is divided."""
+        values = recipe.canonical()
+        sources = {name: read_inputs(source) for name, source in values["sources"].items()}
+        return {"sources": sources, "plan": {name: values["plan"][name] for name in ("split_rows", "bucket_rows")}}
+
+    def prepare(self, run: Run) -> None:
+        """Divide the metadata, where that is not done yet."""
+        make_layout(run)
+
+    def shards(self, run: Run) -> list[str]:
+        """One per split."""
+        return [f"{number:06d}" for number in range(len(read_layout(run).splits))]
+
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """Read one split and commit its pairs."""
+        _read(attempt.run, item.name, attempt)
+
+    def check(self, run: Run) -> None:
+        """Compare with limits.unreadable_share, source by source."""
+        limit = run.recipe.limits.unreadable_share
+        for name, counts in stage_counts(run, self.name).items():
+            blocks = sum(split.source == name for split in read_layout(run).splits)
+            share = max(counts["failed"] / max(1, counts["in"]), counts["unknown"] / max(1, blocks))
+            if share > limit:
+                raise TooMuchFailed(
+                    f"source {name}: {counts['failed']:,} of {counts['in']:,} rows cannot be read, and {counts['unknown']} of "
+                    f"{blocks} files end early or do not open; limits.unreadable_share is {limit:g}. "
+                    f"`ledger/read` names every location: mend the files, or raise the limit"
+                )
 
 
 def _read(run: Run, shard: str, attempt: Attempt) -> None:
@@ -39,17 +82,12 @@ def _read(run: Run, shard: str, attempt: Attempt) -> None:
     split = layout.splits[int(shard)]
     source = run.recipe.sources[split.source]
     rules, tally, captions = source.row_rules(), Tally(split), Captions(source, translated(run, shard))
-    rows_path, ledger_path = attempt.folder / "rows.arrow", attempt.folder / "ledger.parquet"
-    with BucketWriter(rows_path, ROWS_SCHEMA, layout.buckets) as writer:
+    with BucketWriter(attempt.scratch(".arrow"), ROWS_SCHEMA, layout.buckets) as writer:
         for chunk in _chunks(_pairs(split, source, tally, captions)):
             rows = _with_verdicts(chunk, rules)
             writer.write(rows, caption_buckets(rows, layout.buckets))
-    write_ledger(ledger_path, tally.ledger)
-    attempt.commit(
-        {ledger_path: run.ledger_path("read", shard)},
-        tally.counts,
-        scratch={rows_path: run.path("read", f"{shard}.arrow")},
-    )
+    attempt.ledger(tally.ledger)
+    attempt.commit(add_up({split.source: tally.counts}))
 
 
 def _pairs(split: Split, source: Source, tally: Tally, captions: Captions) -> Iterator[pa.Table]:

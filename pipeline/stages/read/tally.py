@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.run.ledger import FAILED, OUT_OF_SCOPE, block_entry
+from pipeline.run.ledger import block_entry
+from pipeline.run.outcomes import FAILED, OUT_OF_SCOPE
 from pipeline.sources.splits import Split, Unreadable
 
 
@@ -14,26 +15,19 @@ class Tally:
     def __init__(self, split: Split) -> None:
         self.split = split
         self.ledger: list[dict[str, Any]] = []
-        self.counts: dict[str, Any] = {
-            "source": split.source,
-            "read": 0,
-            "out_of_scope": 0,
-            "failed": 0,
-            "out": 0,
-            "unknown": 0,
-        }
+        self.counts = {"in": 0, "out_of_scope": 0, "failed": 0, "out": 0, "unknown": 0}
 
     def unreadable(self, block: Unreadable) -> None:
         """Rows that could not be read; where nobody can tell how many, the block counts as `unknown`."""
         rows = block.rows or 0
-        self.counts["read"] += rows
+        self.counts["in"] += rows
         self.counts["failed"] += rows
         self.counts["unknown"] += block.rows is None
         self._enter(block.first_row, rows, FAILED, block.reason, block.detail)
 
     def block(self, rows: int, first_row: int, outside: int) -> None:
         """Rows that were read, `outside` of them in languages that the source does not ask for."""
-        self.counts["read"] += rows
+        self.counts["in"] += rows
         self.counts["out_of_scope"] += outside
         self.counts["out"] += rows - outside
         if outside:

@@ -29,7 +29,7 @@ _MIRROR = np.where(np.arange(KEPT) % 2, -1.0, 1.0)  # what mirroring does to a D
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Strings of hexadecimal digits, as they stand in scores/*.parquet."""
+    """Strings of hexadecimal digits, as they stand in score/*.parquet."""
 
     image_hash: str  # 48 digits: 64 bits of DCT, 64 of differences across, 64 down; then 24 digits: colours of quarters
     mirror_hash: str  # 48 digits: the hash of the mirror image

@@ -3,28 +3,70 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import FAILED, as_lists, count_by_source, entries, write_ledger, write_parquet
+from pipeline.run.ledger import as_lists, entries, tally, write_parquet
+from pipeline.run.outcomes import FAILED, Outcome
+from pipeline.stages.base import Stage, View, handed_on, without
+from pipeline.stages.plan import plan_shards
 from pipeline.stages.score.embeddings import COLUMNS as EMBEDDINGS
+from pipeline.stages.score.fingerprint import COLUMNS as FINGERPRINT
 
 MODEL_COLUMNS = ("text_model", "text_revision", "image_model", "image_revision", "dtype")
 
 
-def work(run: Run, item: Item) -> None:
-    """Scores a shard and commits the scores, in the order of its pairs; images that do not decode go to the ledger."""
-    with run.attempt("score", item.name) as attempt:
-        _score(run, item.name, attempt)
+SCORES = pa.schema(
+    [
+        pa.field("key", pa.string(), False),
+        pa.field("score", pa.float32()),
+        *(pa.field(name, pa.string()) for name in (*FINGERPRINT, *MODEL_COLUMNS)),
+    ]
+)
+"""The columns of scores that are always there; embeddings and nsfw_score where the recipe asks for them."""
+
+
+class Score(Stage):
+    """Scores of a plan shard, in the order of its pairs; images that do not decode go to the ledger."""
+
+    name = "score"
+    command = "score"
+    label = "score"
+    summary = "Scores every downloaded pair with Multilingual-CLIP."
+    per_plan_shard = True
+    outcomes = (Outcome("not_decoded", "not decoded", FAILED, "Pairs whose stored image does not decode."),)
+    reasons: ClassVar[Mapping[str, str]] = {"image_undecodable": "the stored image does not decode, so it has no score"}
+    views = (
+        View(
+            "scores",
+            SCORES,
+            "similarity of each decoded pair, fingerprints of its image, and the model that gave the score",
+        ),
+    )
+
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """The model, but for the device that it runs on."""
+        return {"score": without(recipe.canonical()["score"], {"device"})}
+
+    def shards(self, run: Run) -> list[str]:
+        """The plan's."""
+        return plan_shards(run)
+
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """Score one shard and commit it."""
+        _score(attempt.run, item.name, attempt)
 
 
 def _score(run: Run, shard: str, attempt: Attempt) -> None:
     from pipeline.stages.score import load_scorer  # brings torch, which no other step needs
 
-    pairs = downloaded(run, shard)
+    pairs = handed_on(run, shard, downloaded(run, shard), "download", "score")
     scorer = load_scorer(run.recipe.score)
     with mapped(run, shard) as tar:
         images = [tar[start : start + size] for start, size in zip(*_places(pairs), strict=True)]
@@ -36,27 +78,21 @@ def _score(run: Run, shard: str, attempt: Attempt) -> None:
         scores = scores.append_column(
             column, pa.repeat(pa.scalar(scorer.identity[column], pa.string()), scores.num_rows)
         )
-    path, ledger = attempt.folder / "scores.parquet", attempt.folder / "ledger.parquet"
-    write_parquet(scores, path)
+    write_parquet(scores, attempt.output(".parquet"))
     reasons = as_lists(pa.chunked_array([pa.repeat(pa.scalar("image_undecodable"), lost.num_rows)]))
-    write_ledger(ledger, entries(lost, "score", FAILED, reasons, found.filter(broken)["error"]))
-    attempt.commit(
-        {path: run.path("score", f"{shard}.parquet"), ledger: run.ledger_path("score", shard)},
-        {
-            "in": pairs.num_rows,
-            "failed": lost.num_rows,
-            "out": scores.num_rows,
-            "sources": count_by_source(pairs, lost, "failed"),
-        },
-    )
+    attempt.ledger(entries(lost, "score", FAILED, reasons, found.filter(broken)["error"]))
+    attempt.commit(tally(pairs, lost, FAILED))
 
 
 def downloaded(run: Run, shard: str) -> pa.Table:
-    """The pairs of a shard whose image is there, in key order, with the columns of plan/ and of raw/."""
-    pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
+    """The pairs of a shard whose image is there, in key order, with the columns of plan/ and of download/."""
+    planned = pq.read_table(run.path("plan", f"{shard}.parquet"))
+    pairs = handed_on(run, shard, planned, "plan", "download")
     raw = pq.read_table(run.path("download", f"{shard}.parquet"))
     if not raw["key"].equals(pairs["key"]):
-        raise ValueError(f"raw/{shard}.parquet does not hold the keys of plan/{shard}.parquet; run `zhclip verify`")
+        raise ValueError(
+            f"download/{shard}.parquet does not hold the keys of plan/{shard}.parquet; run `zhclip verify`"
+        )
     declared = {"width": "declared_width", "height": "declared_height"}
     together = pairs.rename_columns([declared.get(name, name) for name in pairs.column_names])
     for name in raw.column_names:
@@ -65,11 +101,11 @@ def downloaded(run: Run, shard: str) -> pa.Table:
     return together.filter(pc.equal(raw["status"], "ok"))
 
 
-def read_scores(run: Run, shard: str) -> pa.Table:
-    """What is known of a shard's scored pairs, without their embeddings (`stored_embeddings` reads those)."""
+def read_scores(run: Run, shard: str, before: str = "eval_images") -> pa.Table:
+    """What is known of a shard's scored pairs that reach stage `before`, without their embeddings."""
     path = run.path("score", f"{shard}.parquet")
     names = [name for name in pq.read_schema(path).names if name not in EMBEDDINGS]
-    return pq.read_table(path, columns=names)
+    return handed_on(run, shard, pq.read_table(path, columns=names), "score", before)
 
 
 def mapped(run: Run, shard: str) -> mmap.mmap:

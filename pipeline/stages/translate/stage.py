@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.run.folder import Item, Run, RunError
+from pipeline.recipe import Recipe
+from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.ledger import write_parquet
 from pipeline.sources.splits import Split
-from pipeline.stages.read.layout import read_layout
+from pipeline.stages.base import Stage, without
+from pipeline.stages.read.layout import make_layout, read_inputs, read_layout
 
 if TYPE_CHECKING:
     from pipeline.sources.translation import Translation
@@ -30,39 +32,66 @@ PART_TEXTS = 8_192  # texts translated at a time: enough for full batches of lik
 SCHEMA = pa.schema([pa.field("row", pa.int64(), False), pa.field("chinese", pa.list_(pa.string()))])
 
 
-def applies(run: Run) -> bool:
-    """Whether any source of the run is translated by a model."""
-    return any(_model_of(run, name) is not None for name in run.recipe.sources)
-
-
-def expected(run: Run) -> list[str]:
+class Translate(Stage):
     """One shard per split of a source with a model; it has the name that the split has in `read`."""
-    if not applies(run):
-        return []
-    splits = enumerate(read_layout(run).splits)
-    return [f"{number:06d}" for number, split in splits if _model_of(run, split.source) is not None]
+
+    name = "translate"
+    command = "translate"
+    label = "translate"
+    summary = "Translates the English captions of sources with a translation.model."
+
+    def inputs(self, recipe: Recipe) -> dict[str, Any]:
+        """The texts that are translated, and how; {} where no source has a model."""
+        values = recipe.canonical()
+        other = {"rules", "removal_lists", "test_sets", "images"}
+        sources = {name: without(read_inputs(source), other) for name, source in values["sources"].items()}
+        models = [
+            source["translation"] for source in sources.values() if (source.get("translation") or {}).get("model")
+        ]
+        if not models:
+            return {}
+        for model in models:
+            del model["files"]  # what they lack is not known when the model runs: it translates every text
+        return {"sources": sources, "split_rows": values["plan"]["split_rows"]}  # all sources: they number the splits
+
+    def enabled(self, recipe: Recipe) -> bool:
+        """Whether any source is translated by a model."""
+        return any(_model_of(recipe, name) is not None for name in recipe.sources)
+
+    def prepare(self, run: Run) -> None:
+        """Divide the metadata, where that is not done yet."""
+        make_layout(run)
+
+    def shards(self, run: Run) -> list[str]:
+        """Names of the splits to translate."""
+        if not self.enabled(run.recipe):
+            return []
+        splits = enumerate(read_layout(run).splits)
+        return [f"{number:06d}" for number, split in splits if _model_of(run.recipe, split.source) is not None]
+
+    def make(self, attempt: Attempt, item: Item) -> None:
+        """Translate one split and commit row numbers with the Chinese of each row's texts."""
+        _translate(attempt, item.name)
 
 
-def work(run: Run, item: Item) -> None:
-    """Translates one split and commits row numbers with the Chinese of each row's texts."""
+def _translate(attempt: Attempt, shard: str) -> None:
     from pipeline.stages.translate import load_translator  # brings torch
 
-    split = read_layout(run).splits[int(item.name)]
-    config = _model_of(run, split.source)
-    assert config is not None  # `expected` names no other split
+    run = attempt.run
+    split = read_layout(run).splits[int(shard)]
+    config = _model_of(run.recipe, split.source)
+    assert config is not None  # `shards` names no other split
     translator = load_translator(config)
-    parts = run.path("translate", ".parts") / f"{item.name}-{run.digest('translate')}"
+    parts = run.path("translate", ".parts") / f"{shard}-{run.digest('translate')}"
     counts: dict[str, Any] = {"source": split.source, "in": 0, "out": 0, "texts": 0, "translator": translator.identity}
-    with run.attempt("translate", item.name) as attempt:
-        path = attempt.folder / "chinese.parquet"
-        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-            for number, (rows, english) in enumerate(_parts(run, split)):
-                table = _translated_part(attempt.folder, parts / f"{number:06d}.parquet", rows, english, translator)
-                writer.write_table(table)
-                counts["in"] += table.num_rows
-                counts["out"] += table.num_rows
-                counts["texts"] += len(pc.list_flatten(english))
-        attempt.commit({path: run.path("translate", f"{item.name}.parquet")}, counts)
+    with pq.ParquetWriter(attempt.output(".parquet"), SCHEMA, compression="zstd") as writer:
+        for number, (rows, english) in enumerate(_parts(run, split)):
+            table = _translated_part(attempt.folder, parts / f"{number:06d}.parquet", rows, english, translator)
+            writer.write_table(table)
+            counts["in"] += table.num_rows
+            counts["out"] += table.num_rows
+            counts["texts"] += len(pc.list_flatten(english))
+    attempt.commit(counts)
     shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -73,16 +102,16 @@ def translated(run: Run, shard: str) -> pa.Table | None:
     Raises:
         RunError: the split is not translated yet.
     """
-    if _model_of(run, read_layout(run).splits[int(shard)].source) is None:
+    if _model_of(run.recipe, read_layout(run).splits[int(shard)].source) is None:
         return None
     if run.manifest("translate", shard) is None:
         raise RunError(f"{run.folder}: split {shard} is not translated yet: run `zhclip translate` or `zhclip curate`")
     return pq.read_table(run.path("translate", f"{shard}.parquet"))
 
 
-def _model_of(run: Run, source: str) -> Translation | None:
+def _model_of(recipe: Recipe, source: str) -> Translation | None:
     """The translation section of a source that names a model."""
-    config = run.recipe.sources[source].translated_by
+    config = recipe.sources[source].translated_by
     return config if config is not None and config.model is not None else None
 
 

@@ -27,10 +27,11 @@ from pipeline.inspect.calibrate.estimate import (
 )
 from pipeline.inspect.calibrate.report import at, marks
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Item, Run, RunError, open_run, read_run
-from pipeline.run.ledger import write_ledger, write_parquet
+from pipeline.run.folder import Item, Run, RunError
+from pipeline.run.ledger import write_parquet
 from pipeline.run.tar import member
-from pipeline.stages.score import stage as score_step
+from pipeline.stages.opening import open_run, read_run, run_of
+from pipeline.stages.registry import STAGES
 from tests.checkpoints import write_image_model, write_text_model
 from zhclip.app import app
 
@@ -113,12 +114,12 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for number in range(SHARDS):
         shard = f"{number:06d}"
         commit_downloaded(run, shard, np.random.default_rng(number))
-        score_step.work(run, Item(shard))
+        STAGES["score"].process(run, Item(shard))
     return run
 
 
 def commit_downloaded(run: Run, shard: str, rng: np.random.Generator) -> None:
-    """plan/ and raw/ of a shard; its third image is broken."""
+    """plan/ and download/ of a shard; its third image is broken."""
     keys = sorted(rng.bytes(16).hex() for _ in range(PAIRS))
     columns = {
         "source": ["laion", "wukong"] * (PAIRS // 2),
@@ -144,14 +145,13 @@ def commit_downloaded(run: Run, shard: str, rng: np.random.Generator) -> None:
         }
     )
     with run.attempt("plan", shard) as attempt:
-        write_parquet(pairs, path := attempt.folder / "plan.parquet")
-        attempt.commit({path: run.path("plan", f"{shard}.parquet")}, {})
+        write_parquet(pairs, attempt.output(".parquet"))
+        attempt.commit({})
     with run.attempt("download", shard) as attempt:
-        write_parquet(raw, path := attempt.folder / "raw.parquet")
-        (tar := attempt.folder / "raw.tar").write_bytes(b"".join(members) + bytes(1024))
-        write_ledger(ledger := attempt.folder / "ledger.parquet", [])
-        files = {path: run.path("download", f"{shard}.parquet"), tar: run.path("download", f"{shard}.tar")}
-        attempt.commit({**files, ledger: run.ledger_path("download", shard)}, {})
+        write_parquet(raw, attempt.output(".parquet"))
+        attempt.output(".tar").write_bytes(b"".join(members) + bytes(1024))
+        attempt.ledger([])
+        attempt.commit({})
 
 
 def jpeg(rng: np.random.Generator) -> bytes:
@@ -170,7 +170,7 @@ def copy(scored: Run, tmp_path: Path) -> Run:
 def test_a_run_is_counted_whole_and_scored_again(scored: Run) -> None:
     found = calibrate(scored)
     assert [one.source for one in found] == ["laion", "wukong"]
-    stored = [pq.read_table(path) for path in sorted((scored.folder / "scores").glob("*.parquet"))]
+    stored = [pq.read_table(path) for path in sorted((scored.folder / "score").glob("*.parquet"))]
     plans = [pq.read_table(path) for path in sorted((scored.folder / "plan").glob("*.parquet"))]
     for one in found:
         scores = np.concatenate(
@@ -236,13 +236,13 @@ def test_what_cannot_be_calibrated_is_said(copy: Run, tmp_path: Path) -> None:
     fresh, _ = open_run(tmp_path / "fresh", copy.recipe)
     with pytest.raises(RunError, match=r"fresh has no scores .*zhclip score --run"):
         calibrate(fresh)
-    other = Run(
+    other = run_of(
         copy.folder, copy.recipe.model_copy(update={"score": copy.recipe.score.model_copy(update={"mirror": True})})
     )
     with pytest.raises(RunError, match="no scores for its recipe as it is"):  # scores of another scorer do not count
         calibrate(other)
     copy.path("download", "000001.tar").unlink()
-    with pytest.raises(RunError, match=r"lacks raw/000001.tar"):
+    with pytest.raises(RunError, match=r"lacks download/000001.tar"):
         calibrate(copy)
     done = CliRunner().invoke(app, ["calibrate", str(tmp_path / "nothing")])
     assert done.exit_code == 2 and "is not a run folder" in done.output

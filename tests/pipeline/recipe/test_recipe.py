@@ -7,6 +7,7 @@ import pytest
 from foundation.config import ConfigError, annotated, differences, dump
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.recipe.builtin import builtin_names
+from pipeline.stages.registry import digest
 from tests.paths import REPOSITORY
 
 RECIPES = [*(REPOSITORY / "demo/recipes").glob("*.yaml"), *(f"builtin:{name}" for name in builtin_names())]
@@ -214,7 +215,9 @@ def test_overrides_lie_over_the_file() -> None:
 def test_a_change_reaches_only_the_stages_it_touches(override: str, first: str | None) -> None:
     old, new = load_recipe("builtin:chinese_clip"), load_recipe("builtin:chinese_clip", [override])
     changed = [
-        stage for stage in ("plan", "download", "score", "select", "publish") if old.digest(stage) != new.digest(stage)
+        stage
+        for stage in ("plan", "download", "score", "select", "publish")
+        if digest(old, stage) != digest(new, stage)
     ]
     assert (changed[0] if changed else None) == first
     assert next(differences(old.canonical(), new.canonical())).startswith(override.split("=")[0])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Run, RunError, open_run, read_run
+from pipeline.run.folder import Run, RunError
+from pipeline.stages.opening import open_run, read_run
 
 
 def recipe(**changes: object) -> Recipe:
@@ -20,11 +21,10 @@ def run(tmp_path: Path) -> Run:
     return open_run(tmp_path / "run", recipe())[0]
 
 
-def commit(run: Run, content: bytes, step: str = "select") -> bool:
-    with run.attempt(step, "000000") as attempt:  # type: ignore[arg-type]
-        path = attempt.folder / "data"
-        path.write_bytes(content)
-        return attempt.commit({path: run.path(step, "000000.parquet")}, {"out": len(content)})  # type: ignore[arg-type]
+def commit(run: Run, content: bytes, stage: str = "select") -> bool:
+    with run.attempt(stage, "000000") as attempt:
+        attempt.output(".parquet").write_bytes(content)
+        return attempt.commit({"out": len(content)})
 
 
 def test_a_commit_names_its_files_with_size_and_hash(run: Run) -> None:
@@ -78,8 +78,8 @@ def test_a_run_continues_with_its_recipe(tmp_path: Path) -> None:
 
 def test_a_new_threshold_empties_select_and_publish_only(tmp_path: Path) -> None:
     first, _ = open_run(tmp_path / "run", recipe())
-    for step in ("score", "select", "publish"):
-        commit(first, b"x", step)
+    for stage in ("score", "select", "publish"):
+        commit(first, b"x", stage)
     run, changes = open_run(tmp_path / "run", recipe(min_score=0.3))
     assert changes == ["sources.wukong.min_score: 0.26 → 0.3"]
     assert run.manifest("score", "000000") is not None
@@ -111,3 +111,30 @@ def test_a_manifest_says_nothing_that_differs_between_equal_runs(tmp_path: Path)
         texts.append(run.path("select", "000000.json").read_text())
     assert texts[0] == texts[1]
     assert set(json.loads(texts[0])["versions"]) >= {"zhclip", "pyarrow", "torch"}
+
+
+def test_a_run_of_another_format_is_refused_by_name(run: Run) -> None:
+    (run.folder / "run.json").write_text('{"format": 7}')
+    with pytest.raises(RunError, match=r"is a run of format 7; this zhclip works with format 2"):
+        read_run(run.folder)
+    (run.folder / "run.json").unlink()
+    with pytest.raises(RunError, match=r"is a run of format 1"):
+        open_run(run.folder, recipe())
+    (run.folder / "run.json").write_text("[]")
+    with pytest.raises(RunError, match=r"run.json: expected"):
+        read_run(run.folder)
+
+
+def test_a_start_that_was_killed_between_two_writes_is_started_again(run: Run) -> None:
+    (run.folder / "recipe.yaml").unlink()
+    open_run(run.folder, recipe())
+    (run.folder / "recipe.yaml").unlink()
+    (run.folder / "run.json").unlink()
+    assert open_run(run.folder, recipe())[0].recipe == recipe()
+
+
+def test_other_metadata_before_anything_was_read_divides_it_anew(run: Run) -> None:
+    (run.folder / "layout.json").write_text("{}")
+    other = recipe(plan={"split_rows": 5000})
+    open_run(run.folder, other)
+    assert not (run.folder / "layout.json").exists()

@@ -75,9 +75,7 @@ def _make_hostile(folder: Path) -> None:
 
 def _make_planned(source: Path, folder: Path) -> None:
     """A run that was stopped when its plan was done."""
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("raw", "scores", "select", "dataset", "catalog*"))
-    for name in ("download", "score", "select"):
-        shutil.rmtree(folder / "ledger" / name, ignore_errors=True)
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("download", "score", "select", "dataset", "catalog*"))
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def test_search_filter_and_paging(chromium: Browser, address: str, shelf: Path) 
         page.goto(f"{address}/runs/merged/pairs")
         page.get_by_label("Search").fill("背景")
         page.get_by_role("button", name="Search").click()
-        everything = planned + ledger(shelf / "merged", "plan")
+        everything = planned + ledger(shelf / "merged", "filter")
         expected = sum("背景" in row["caption"] for row in everything)
         expect(page.get_by_role("status")).to_contain_text(f"{expected:,} pairs")
         assert set(page.url.split("?")[1].split("&")) == {"q=%E8%83%8C%E6%99%AF"}  # nothing empty in the address

@@ -141,9 +141,9 @@ def test_metrics(address: str, shelf: Path) -> None:
         for one in family.samples
     }
     planned = len(list((shelf / "finished" / "plan").glob("*.parquet")))
-    assert found["zhclip_shards_done", ("run", "finished"), ("step", "plan")] == planned
-    assert found["zhclip_shards_expected", ("run", "planned"), ("step", "download")] == planned
-    assert ("zhclip_shards_expected", ("run", "planned"), ("step", "publish")) not in found
+    assert found["zhclip_shards_done", ("run", "finished"), ("stage", "plan")] == planned
+    assert found["zhclip_shards_expected", ("run", "planned"), ("stage", "download")] == planned
+    assert ("zhclip_shards_expected", ("run", "planned"), ("stage", "publish")) not in found
     rows = {
         labels[0][1]: value
         for (name, *labels), value in found.items()

@@ -61,7 +61,7 @@ def keys(pages: list[list[str]]) -> list[str]:
 def test_every_planned_and_dropped_pair_is_shown_once(address: str, shelf: Path) -> None:
     folder = shelf / "finished"
     planned = sorted(row["key"] for row in rows(folder, "plan"))
-    files = sorted((folder / "ledger" / "plan").glob("[0-9]*.parquet"))
+    files = sorted((folder / "ledger" / "filter").glob("[0-9]*.parquet"))
     dropped = [key for path in files for key in sorted(set(pq.read_table(path)["key"].drop_null().to_pylist()))]
     assert keys(walk(address, "finished")[0]) == planned + dropped
 
@@ -77,10 +77,10 @@ def test_paging_back_shows_the_same_pages(address: str) -> None:
     ("where", "folders"),
     [
         ("published", ("dataset",)),
-        ("rules", ("ledger/plan",)),
-        ("download", ("ledger/download",)),
-        ("select", ("ledger/select",)),
-        ("dropped", ("ledger/plan", "ledger/download", "ledger/score", "ledger/select")),
+        ("rejected_by_rules", ("ledger/filter",)),
+        ("not_fetched", ("ledger/download",)),
+        ("not_selected", ("ledger/select",)),
+        ("dropped", ("ledger/filter", "ledger/download", "ledger/score", "ledger/select")),
     ],
 )
 def test_places(address: str, shelf: Path, where: str, folders: tuple[str, ...]) -> None:
@@ -91,7 +91,7 @@ def test_places(address: str, shelf: Path, where: str, folders: tuple[str, ...])
 
 def test_search_is_for_all_words_and_ignores_case(address: str, shelf: Path) -> None:
     folder = shelf / "finished"
-    everything = rows(folder, "plan") + ledger(folder, "plan")
+    everything = rows(folder, "plan") + ledger(folder, "filter")
     for text in ("色", "X", "星 色", "【", "(", "%", "_", "\\"):
         words = [word.lower() for word in text.split()]
         expected = {row["key"] for row in everything if all(word in (row["caption"] or "").lower() for word in words)}
@@ -100,13 +100,13 @@ def test_search_is_for_all_words_and_ignores_case(address: str, shelf: Path) -> 
 
 def test_filters_by_source_score_reason_and_site(address: str, shelf: Path) -> None:
     folder = shelf / "merged"
-    scores = {row["key"]: row["score"] for row in rows(folder, "scores")}
+    scores = {row["key"]: row["score"] for row in rows(folder, "score")}
     planned = rows(folder, "plan")
     near = {row["key"] for row in planned if row["source"] == "laion" and 0.2 <= scores[row["key"]] <= 0.4}
     assert near and set(keys(walk(address, "merged", source="laion", low=0.2, high=0.4)[0])) == near
     copies = {row["key"] for row in ledger(folder, "select") if "near_duplicate_image" in row["reasons"]}
     assert copies and set(keys(walk(address, "merged", reason="near_duplicate_image")[0])) == copies
-    everything = planned + ledger(folder, "plan")
+    everything = planned + ledger(folder, "filter")
     web = {row["key"] for row in everything if urlsplit(row["url"] or "").hostname == "127.0.0.1"}
     assert web and set(keys(walk(address, "merged", domain="127.0.0.1")[0])) == web
     assert keys(walk(address, "merged", domain="0.0.1")[0]) == keys(walk(address, "merged", domain="127.0.0.1")[0])
@@ -114,7 +114,7 @@ def test_filters_by_source_score_reason_and_site(address: str, shelf: Path) -> N
 
 
 def test_counts(address: str, shelf: Path) -> None:
-    planned = rows(shelf / "finished", "plan") + ledger(shelf / "finished", "plan")
+    planned = rows(shelf / "finished", "plan") + ledger(shelf / "finished", "filter")
     found = sum("星" in (row["caption"] or "") for row in planned)
     assert get(address, "/runs/finished/pairs/count", q="星") == f"{found:,} pairs"
     assert f"{len(planned):,} pairs" in get(address, "/runs/finished/pairs")
@@ -135,11 +135,11 @@ def test_all_that_is_known_of_a_pair(address: str, shelf: Path) -> None:
     copy = next(row for row in ledger(folder, "select") if row["reasons"] == ["near_duplicate_image"])
     text = html.unescape(get(address, f"/runs/merged/pairs/{copy['key']}"))
     plan = next(row for row in rows(folder, "plan") if row["key"] == copy["key"])
-    score = next(row for row in rows(folder, "scores") if row["key"] == copy["key"])
+    score = next(row for row in rows(folder, "score") if row["key"] == copy["key"])
     for value in (plan["caption"], plan["file"], plan["url"], score["image_hash"], f"{score['score']:.4f}"):
         assert value in text
     assert "near_duplicate_image" in text and f'/pairs/{copy["detail"][:32]}"' in text
-    cluster = pq.read_table(folder / "compare/000000.clusters.parquet").to_pylist()
+    cluster = pq.read_table(folder / "dedup_images/000000.clusters.parquet").to_pylist()
     mine = next(row["cluster"] for row in cluster if row["key"] == copy["key"])
     members = {row["key"] for row in cluster if row["cluster"] == mine}
     assert set(re.findall(r'<a href="/runs/merged/pairs/(\w+)"[^>]*>\s*<span class="thumb">', text)) == members
@@ -147,10 +147,10 @@ def test_all_that_is_known_of_a_pair(address: str, shelf: Path) -> None:
 
 def test_pairs_that_a_rule_dropped_and_pairs_met_twice(address: str, shelf: Path) -> None:
     folder = shelf / "finished"
-    dropped = next(row for row in ledger(folder, "plan") if row["reasons"] == ["caption_too_long"])
+    dropped = next(row for row in ledger(folder, "filter") if row["reasons"] == ["caption_too_long"])
     text = get(address, f"/runs/finished/pairs/{dropped['key']}")
     assert "caption_too_long" in text and "Publication" not in text
-    again = next(row for row in ledger(folder, "plan") if "duplicate_pair" in row["reasons"])
+    again = next(row for row in ledger(folder, "filter") if "duplicate_pair" in row["reasons"])
     assert met_again(Pair(again["key"], entries=[again])) == []  # it was dropped itself
     assert met_again(Pair(again["key"], plan=again, entries=[again])) == [again]
     assert httpx.get(f"{address}/runs/finished/pairs/{'0' * 32}").status_code == 404
@@ -176,7 +176,7 @@ def test_only_tars_that_a_manifest_names_are_read(shelf: Path, tmp_path: Path) -
     folder = tmp_path / "run"
     shutil.copytree(shelf / "merged", folder)
     row = rows(folder, "dataset")[0]
-    for step, shard in (("dataset", row["tar"][:6]), ("raw", None)):
+    for step, shard in (("dataset", row["tar"][:6]), ("download", None)):
         for path in sorted((folder / step).glob(f"{shard or '*'}.json")):
             if path.stem.isdigit():
                 manifest = json.loads(path.read_text(encoding="utf-8"))

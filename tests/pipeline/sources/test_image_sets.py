@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from image_set_files import coco_name, jpeg, region, write_coco, write_image_data, write_regions
 
+from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.recipe import Recipe, dump_recipe
-from pipeline.run.counts import balances
-from pipeline.run.folder import Run, RunError, open_run
-from pipeline.run.funnel import query_ledger
+from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
+from pipeline.stages.opening import open_run
 from tests.paths import REPOSITORY
 from tests.pipeline.stages.download.loopback import Answer, Web
 
@@ -32,7 +32,7 @@ import sys
 from pathlib import Path
 from pipeline.driver import run_stages
 from pipeline.recipe import load_recipe
-from pipeline.run.folder import open_run
+from pipeline.stages.opening import open_run
 run_stages(open_run(sys.argv[2], load_recipe(sys.argv[1]))[0], ("plan", "download"), 1, [], lambda *_: None)
 """
 SECRET = jpeg(999)
@@ -200,10 +200,12 @@ def test_every_row_is_a_pair_or_in_the_ledger_with_all_its_reasons(finished: Run
         **{row: ["test_set_flickr30k"] for row in (6, 7, 8)},
         11: ["crop_outside"],
     }
-    for balance in balances(finished):
-        assert balance.read == {"coco": 10, "coco_cn": 3, "joined": 4, "regions": 12, "hostile": 2}[balance.source]
-        got = sum(row["source"] == balance.source and row["status"] == "ok" for row in pairs_of(finished).to_pylist())
-        assert balance.read == got + balance.rejected_by_rules + balance.failed_download, balance
+    for funnel in source_funnels(finished):
+        assert funnel.read == {"coco": 10, "coco_cn": 3, "joined": 4, "regions": 12, "hostile": 2}[funnel.source]
+        fetched = sum(
+            row["source"] == funnel.source and row["status"] == "ok" for row in pairs_of(finished).to_pylist()
+        )
+        assert funnel.read == fetched + funnel.outcomes["rejected_by_rules"] + funnel.outcomes["not_fetched"], funnel
 
 
 def test_pairs_carry_the_english_and_the_ids(finished: Run) -> None:
@@ -243,7 +245,7 @@ def test_killed_and_continued_by_one_worker_it_makes_the_same(world: World, fini
     (tmp_path / "recipe.yaml").write_text(dump_recipe(world.recipe), encoding="utf-8")
     command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.yaml"), str(tmp_path / "run")]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list((tmp_path / "run" / "raw").glob("*.json")):
+    while process.poll() is None and not list((tmp_path / "run" / "download").glob("*.json")):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -22,11 +22,12 @@ import pytest
 
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.catalog.images import image_places, read_image
-from pipeline.run.folder import Item, Run, open_run, read_run
+from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import write_parquet
-from pipeline.stages import select
+from pipeline.stages.opening import open_run, read_run
+from pipeline.stages.registry import STAGES
 
-FOLDERS = {"plan": "plan", "downloads": "raw", "scores": "scores", "decisions": "select", "pairs": "dataset"}
+FOLDERS = {"plan": "plan", "downloads": "download", "scores": "score", "decisions": "select", "pairs": "dataset"}
 NOBODY = 65534
 
 
@@ -73,8 +74,8 @@ def test_ledger_rejected_and_reasons_are_what_the_ledger_holds(finished: Run) ->
 
 def test_when_and_where_each_shard_was_done_is_noted(finished: Run) -> None:
     with connect(finished.folder) as connection:
-        rows = connection.execute("select step, shard, began, ended, seconds, host from shards").fetchall()
-        steps = connection.execute("select step, shards, expected from steps").fetchall()
+        rows = connection.execute("select stage, shard, began, ended, seconds, host from shards").fetchall()
+        steps = connection.execute("select stage, shards, expected from stages").fetchall()
     assert Counter(step for step, *_ in rows) == {step: shards for step, shards, _ in steps if shards}
     assert all(began <= ended and seconds >= 0 and host for _, _, began, ended, seconds, host in rows)
     assert all(shards == expected for _, shards, expected in steps)
@@ -88,9 +89,9 @@ def test_a_file_without_a_manifest_is_not_seen(copied: Run) -> None:
 
 
 def test_a_hole_in_the_middle_is_not_read(copied: Run) -> None:
-    gone = pq.read_metadata(copied.folder / "raw/000001.parquet").num_rows
+    gone = pq.read_metadata(copied.folder / "download/000001.parquet").num_rows
     before = numbers(copied.folder)
-    for name in ("raw/000001.json", "raw/000001.parquet"):
+    for name in ("download/000001.json", "download/000001.parquet"):
         (copied.folder / name).unlink()
     assert numbers(copied.folder)["downloads"] == before["downloads"] - gone
 
@@ -103,7 +104,7 @@ def test_a_new_threshold_renews_the_catalog(copied: Run) -> None:
     run, _ = open_run(copied.folder, type(copied.recipe).model_validate(content))
     assert numbers(run.folder) == before | {"decisions": 0, "pairs": 0, "rejected": numbers(run.folder)["rejected"]}
     for manifest in run.manifests("score"):
-        select.work(run, Item(manifest.shard))
+        STAGES["select"].process(run, Item(manifest.shard))
     with connect(run.folder) as connection:
         found = connection.execute("select distinct min_score from decisions").fetchall()
         kept = connection.execute("select count(*) from decisions where keep").fetchall()[0][0]

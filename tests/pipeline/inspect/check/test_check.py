@@ -50,13 +50,13 @@ def copied(finished: Run, tmp_path: Path) -> Path:
 
 def test_shares_and_counts_are_those_of_the_files(finished: Run) -> None:
     published = Counter(row["source"] for row in rows(finished, "dataset"))
-    raw = {row["key"]: row["status"] for row in rows(finished, "raw")}
+    raw = {row["key"]: row["status"] for row in rows(finished, "download")}
     plan = rows(finished, "plan")
     tried = Counter(row["source"] for row in plan)
     failed = Counter(row["source"] for row in plan if raw[row["key"]] != "ok")
     read: Counter[str] = Counter()
     for manifest in finished.manifests("read"):
-        read[manifest.counts["source"]] += manifest.counts["read"] - manifest.counts["out_of_scope"]
+        read.update({name: it["in"] - it["out_of_scope"] for name, it in manifest.counts["sources"].items()})
     shares = {name: failed[name] / tried[name] for name in tried}
     worst = max(shares, key=lambda name: shares[name])
     found = one(finished.folder, rule="download_failure", per="source", max=0.5, least=1)
@@ -93,10 +93,10 @@ def test_contamination_compares_every_published_image_again(merged: Run, finishe
     folder = tmp_path / "planted"
     shutil.copytree(merged.folder, folder)
     published = {row["key"] for row in rows(merged, "dataset")}
-    test = next(row for row in rows(merged, "test_images") if row["image_hash"])
+    test = next(row for row in rows(merged, "eval_images") if row["image_hash"])
     path = next(
         path
-        for path in sorted((folder / "scores").glob("*.parquet"))
+        for path in sorted((folder / "score").glob("*.parquet"))
         if published & set(pq.read_table(path)["key"].to_pylist())
     )
     table = pq.read_table(path)

@@ -14,8 +14,9 @@ from scipy.stats import ks_2samp
 
 from pipeline.inspect.check.check import Verdict, check
 from pipeline.inspect.check.policy import Policy
-from pipeline.run.folder import Item, Run, open_run, read_run
-from pipeline.stages import select
+from pipeline.run.folder import Item, Run
+from pipeline.stages.opening import open_run, read_run
+from pipeline.stages.registry import STAGES
 
 
 def one(run: Path, against: Path | None = None, **rule: Any) -> Verdict:
@@ -40,12 +41,12 @@ def stricter(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     content["sources"]["laion"]["min_score"] = 0.4
     run, _ = open_run(folder, type(finished.recipe).model_validate(content))
     for manifest in run.manifests("score"):
-        select.work(run, Item(manifest.shard))
+        STAGES["select"].process(run, Item(manifest.shard))
     return run
 
 
 def test_downloads_that_fail_by_host(finished: Run) -> None:
-    status = {row["key"]: row["status"] for row in rows(finished, "raw")}
+    status = {row["key"]: row["status"] for row in rows(finished, "download")}
     tried: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for row in rows(finished, "plan"):
@@ -64,7 +65,7 @@ def test_rows_that_cannot_be_read(finished: Run) -> None:
         lost[row["source"]] += row["rows"] if row["outcome"] == "failed" else 0
     read: Counter[str] = Counter()
     for manifest in finished.manifests("read"):
-        read[manifest.counts["source"]] += manifest.counts["read"]
+        read.update({name: it["in"] for name, it in manifest.counts["sources"].items()})
     expected = {source: lost[source] / read[source] for source in read if lost[source]}
     assert expected and figures(one(finished.folder, rule="unreadable_share", max=0)) == pytest.approx(expected)
 
@@ -86,7 +87,7 @@ def test_another_threshold_moves_the_kept_share_but_is_no_drift_of_scores(finish
     published = Counter(row["source"] for row in rows(finished, "dataset"))
     read: Counter[str] = Counter()
     for manifest in finished.manifests("read"):
-        read[manifest.counts["source"]] += manifest.counts["read"] - manifest.counts["out_of_scope"]
+        read.update({name: it["in"] - it["out_of_scope"] for name, it in manifest.counts["sources"].items()})
     assert figures(found) == pytest.approx({source: published[source] / read[source] for source in published})
     assert one(stricter.folder, finished.folder, rule="complete").verdict == "failed"
 

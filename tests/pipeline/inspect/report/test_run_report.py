@@ -26,7 +26,8 @@ from pipeline.inspect.report.gallery import galleries
 from pipeline.inspect.report.page import short, thresholds
 from pipeline.inspect.report.query import KeyRange
 from pipeline.inspect.report.write import write_report
-from pipeline.run.folder import Run, read_run
+from pipeline.run.folder import Run
+from pipeline.stages.opening import read_run
 from zhclip.app import app
 
 HOSTILE = [
@@ -57,7 +58,7 @@ def files(run: Run, *folders: str) -> list[dict[str, Any]]:
 
 
 def ledger(run: Run) -> list[dict[str, Any]]:
-    folders = [f"ledger/{name}" for name in ("read", "plan", "download", "score", "select")]
+    folders = [f"ledger/{name}" for name in ("read", "filter", "download", "score", "select")]
     return files(run, *folders)
 
 
@@ -67,7 +68,7 @@ def test_the_funnel_adds_up_to_the_rows_in_the_files(run: Run, found: Figures) -
     for row in ledger(run):
         place = row["outcome"] if row["outcome"] == "out_of_scope" else row["stage"]
         lost[row["source"], place] += row["rows"]
-    names = {"not_selected": "select", "not_decoded": "score", "not_fetched": "download", "rules": "plan"}
+    names = {"not_selected": "select", "not_decoded": "score", "not_fetched": "download", "rejected_by_rules": "filter"}
     names |= {"unreadable": "read", "out_of_scope": "out_of_scope"}
     for row in found["funnel"]:
         assert row["published"] == published[row["source"]]
@@ -114,7 +115,7 @@ def test_captions_sizes_domains_clusters_and_models(run: Run, found: Figures) ->
     assert {row["characters"]: row["pairs"] for row in found["lengths"] if row["side"] == "kept"} == kept
     dropped = Counter(min(len(row["caption"]), 61) for row in ledger(run) if row["caption"] is not None)
     assert {row["characters"]: row["pairs"] for row in found["lengths"] if row["side"] == "dropped"} == dropped
-    fetched = [row for row in files(run, "raw") if row["status"] == "ok"]
+    fetched = [row for row in files(run, "download") if row["status"] == "ok"]
     assert sum(row["pairs"] for row in found["sizes"]) == sum(row["pairs"] for row in found["aspects"]) == len(fetched)
     shorter = Counter(
         min(2048, max(64, 2 ** int(math.log2(min(row["original_width"], row["original_height"]))))) for row in fetched
@@ -128,10 +129,10 @@ def test_captions_sizes_domains_clusters_and_models(run: Run, found: Figures) ->
     assert {row["domain"]: row["planned"] for row in found["domains"] if row["planned"]} == {
         name: count for name, count in Counter(map(host, files(run, "plan"))).items() if name
     }
-    clusters = run.folder / "compare/000000.clusters.parquet"
+    clusters = run.folder / "dedup_images/000000.clusters.parquet"
     members = Counter(row["cluster"] for row in pq.read_table(clusters).to_pylist()) if clusters.exists() else {}
     assert {row["size"]: row["clusters"] for row in found["clusters"]} == Counter(min(n, 10) for n in members.values())
-    assert sum(row["pairs"] for row in found["models"]) == len(files(run, "scores"))
+    assert sum(row["pairs"] for row in found["models"]) == len(files(run, "score"))
     taken_out = [
         reason for row in ledger(run) for reason in row["reasons"] if reason.startswith(("test_image_", "test_set_"))
     ]
@@ -139,10 +140,10 @@ def test_captions_sizes_domains_clusters_and_models(run: Run, found: Figures) ->
 
 
 def test_times_are_those_that_were_noted(run: Run, found: Figures) -> None:
-    for row in found["steps"]:
-        noted = {line["shard"]: line for line in run.times(row["step"])}.values()
+    for row in found["throughput"]:
+        noted = {line["shard"]: line for line in run.times(row["stage"])}.values()
         assert row["worker_seconds"] == pytest.approx(sum(line["ended"] - line["began"] for line in noted), abs=0.01)
-        assert row["shards"] == len(noted) == len(run.manifests(row["step"]))
+        assert row["shards"] == len(noted) == len(run.manifests(row["stage"]))
 
 
 def test_galleries_show_what_they_say(run: Run, found: Figures) -> None:
@@ -246,7 +247,7 @@ def planned(finished: Run, tmp_path: Path) -> Iterator[Run]:
     """A run that was stopped when its plan was done."""
     folder = tmp_path / "run"
     shutil.copytree(
-        finished.folder, folder, ignore=shutil.ignore_patterns("raw", "scores", "select", "dataset", "catalog*")
+        finished.folder, folder, ignore=shutil.ignore_patterns("download", "score", "select", "dataset", "catalog*")
     )
     for name in ("download", "score", "select"):
         shutil.rmtree(folder / "ledger" / name, ignore_errors=True)

@@ -26,7 +26,8 @@ import pytest
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.catalog.images import image_places, read_image
 from pipeline.inspect.catalog.views import VIEWS
-from pipeline.run.folder import Run, RunError, read_run
+from pipeline.run.folder import Run, RunError
+from pipeline.stages.opening import read_run
 from tests.runs import REPOSITORY
 
 COOKBOOK = re.findall(r"```sql\n(.*?)```", (REPOSITORY / "docs/sql.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -62,9 +63,8 @@ def planned(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose plan is done and nothing else, in a folder whose name wants quoting."""
     folder = tmp_path_factory.mktemp("planned") / '它\'s a "run"'
     shutil.copytree(
-        finished.folder, folder, ignore=shutil.ignore_patterns("raw", "scores", "select", "dataset", "catalog*")
+        finished.folder, folder, ignore=shutil.ignore_patterns("download", "score", "select", "dataset", "catalog*")
     )
-    shutil.rmtree(folder / "ledger" / "download")
     return read_run(folder)
 
 
@@ -84,8 +84,8 @@ def test_an_unfinished_run_has_the_same_views_and_columns(planned: Run, finished
 def test_only_files_that_a_manifest_names_exist(finished: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)
-    before = pq.read_metadata(folder / "scores/000001.parquet").num_rows
-    (folder / "scores/000001.json").unlink()
+    before = pq.read_metadata(folder / "score/000001.parquet").num_rows
+    (folder / "score/000001.json").unlink()
     with connect(folder) as connection:
         assert connection.execute("select count(*) from scores where shard = '000001'").fetchall() == [(0,)]
         left = connection.execute("select count(*) from scores").fetchone()

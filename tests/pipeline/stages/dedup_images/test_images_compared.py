@@ -25,15 +25,15 @@ from rich.console import Console
 from demo.drawings import encode, load_drawings, picture
 from pipeline.inspect.check.check import check
 from pipeline.inspect.check.policy import Policy
+from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.inspect.verify import verify_run
 from pipeline.recipe import Recipe
-from pipeline.recipe.model import STAGES
-from pipeline.run.counts import balances
-from pipeline.run.folder import Run, RunError, open_run
-from pipeline.run.funnel import query_ledger
-from pipeline.runners.beam import StepFailed
+from pipeline.run.folder import Run, RunError
+from pipeline.runners.beam import StageFailed
 from pipeline.runners.driver import run_stages
 from pipeline.stages.eval_images import stage as test_images
+from pipeline.stages.opening import open_run
+from pipeline.stages.registry import COMMANDS
 from pipeline.stages.score.fingerprint import decode_hashes, differing_bits, fingerprint
 from tests.paths import REPOSITORY
 
@@ -125,7 +125,7 @@ def recipe(
 
 def curate(folder: Path, wanted: Recipe) -> Run:
     run, _ = open_run(folder, wanted)
-    run_stages(run, STAGES, 2, (), lambda *_: None)
+    run_stages(run, COMMANDS, 2, (), lambda *_: None)
     return run
 
 
@@ -168,7 +168,7 @@ def test_one_of_each_picture_is_published_and_its_copies_name_it(finished: Run) 
 
 
 def test_the_clusters_are_a_table(finished: Run) -> None:
-    clusters = pq.read_table(finished.path("compare", "000000.clusters.parquet")).to_pylist()
+    clusters = pq.read_table(finished.path("dedup_images", "000000.clusters.parquet")).to_pylist()
     assert len(clusters) == len(COPIED) * len(COPIES)
     assert [row["kind"] == "winner" for row in clusters] == [row["key"] == row["cluster"] for row in clusters]
     assert {row["distance"] for row in clusters if row["kind"] == "winner"} == {0}
@@ -177,25 +177,25 @@ def test_the_clusters_are_a_table(finished: Run) -> None:
 
 def test_nothing_is_lost_and_verify_agrees(finished: Run, world: dict[str, Any]) -> None:
     assert verify_run(finished, Console(quiet=True)).problems == []
-    assert [balance.missing for balance in balances(finished)] == [0, 0]
+    assert [funnel.waiting for funnel in source_funnels(finished)] == [0, 0]
     assert len(outcomes(finished)) == len(world["names"])
-    hashed = [found.counts for found in finished.manifests("test_images")]
+    hashed = [found.counts for found in finished.manifests("eval_images")]
     assert hashed == [
         {"set": "folder", "in": 2, "undecodable": 1, "out": 1},
         {"set": "muge", "in": 1, "undecodable": 0, "out": 1},
     ]
     card = (finished.path("publish", "README.md")).read_text(encoding="utf-8")
-    published = {balance.source: balance.published for balance in balances(finished)}
+    published = {funnel.source: funnel.outcomes["published"] for funnel in source_funnels(finished)}
     assert f"{published['a'] / sum(published.values()):.1%}" in card
 
 
 def test_a_damaged_verdict_is_named(finished: Run) -> None:
-    path = finished.path("compare", "000000.verdicts.parquet")
+    path = finished.path("dedup_images", "000000.decisions.parquet")
     content = path.read_bytes()
     path.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
     problems = verify_run(finished, Console(quiet=True)).problems
     path.write_bytes(content)
-    assert any("compare/000000.verdicts.parquet: damaged" in problem for problem in problems)
+    assert any("dedup_images/000000.decisions.parquet: damaged" in problem for problem in problems)
 
 
 def times(run: Run, *steps: str) -> dict[str, int]:
@@ -207,7 +207,7 @@ def test_changed_limits_run_select_again_and_nothing_costly(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)
-    costly = ("plan", "download", "score", "test_images")
+    costly = ("plan", "download", "score", "eval_images")
     run, _ = open_run(folder, finished.recipe)
     before = times(run, *costly)
     images = finished.recipe.images.model_dump() | {"duplicates": {"distance": None}}
@@ -314,7 +314,7 @@ def test_the_cosines_of_clusters_are_those_of_the_stored_embeddings(confirmed: R
             np.dot(*(np.array(views[key][name], float) for key, name in zip((one, other), names, strict=True)))
         )
 
-    near = [row for row in pq.read_table(confirmed.path("compare", "000000.clusters.parquet")).to_pylist()
+    near = [row for row in pq.read_table(confirmed.path("dedup_images", "000000.clusters.parquet")).to_pylist()
             if row["kind"] == "near"]  # fmt: skip
     assert near
     for row in near:
@@ -350,9 +350,9 @@ def test_embeddings_that_are_not_there_are_told(confirmed: Run, world: dict[str,
         recipe(world, {"duplicates": {"min_cosine": 0.9}})
     folder = tmp_path / "run"
     shutil.copytree(confirmed.folder, folder)
-    for path in (folder / "test_images").glob("*.parquet"):
+    for path in (folder / "eval_images").glob("*.parquet"):
         table = pq.read_table(path)
         other = pa.repeat("another", table.num_rows)
         pq.write_table(table.set_column(table.column_names.index("image_revision"), "image_revision", other), path)
-    with pytest.raises(StepFailed, match=r"image tower .*, test_images/ of another: score.image_model was replaced"):
+    with pytest.raises(StageFailed, match=r"image tower .*, eval_images/ of another: score.image_model was replaced"):
         curate(folder, recipe(world, confirming(confirmed, 0.9), EMBEDDED))

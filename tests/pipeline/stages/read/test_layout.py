@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Run, RunError, open_run, write_atomically
+from pipeline.run.files import write_atomically
+from pipeline.run.folder import Run, RunError
+from pipeline.stages.opening import open_run
 from pipeline.stages.read.layout import make_layout
 
 

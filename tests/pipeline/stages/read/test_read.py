@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.inspect.funnel import source_funnels
 from pipeline.recipe import Recipe
-from pipeline.run.counts import balances
-from pipeline.run.folder import Run, open_run
+from pipeline.run.folder import Run
 from pipeline.runners.driver import run_stages
+from pipeline.stages.opening import open_run
 
 
 def plan(folder: Path, source: dict[str, Any]) -> Run:
@@ -52,6 +53,6 @@ def test_a_file_without_a_single_good_row_ends_no_run(
     (tmp_path / "image_data.json").write_text('[{"image_id": 1, "url": "http://a.example/1.jpg"}]')
     values = {key: value.replace("{}", str(tmp_path)) for key, value in source.items()}
     run = plan(tmp_path, {**values, "files": [str(tmp_path / "file")]})
-    (balance,) = balances(run)
-    assert balance.read == rows
+    (funnel,) = source_funnels(run)
+    assert funnel.read == rows
     assert planned(run) == []

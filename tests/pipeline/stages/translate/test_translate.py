@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.inspect.status import steps_done
+from pipeline.inspect.status import stage_progress
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Run, RunError, open_run
+from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
+from pipeline.stages.opening import open_run
 from pipeline.stages.read.layout import make_layout
+from pipeline.stages.registry import STAGES
 from pipeline.stages.translate import load_translator
 from pipeline.stages.translate import stage as translate_step
 from pipeline.stages.translate.marian import Translator
@@ -92,14 +94,14 @@ def test_each_text_of_each_row_is_translated_in_place(folder: Path, tmp_path: Pa
 def test_the_plan_takes_the_translations(folder: Path, tmp_path: Path) -> None:
     rules = {"rules": {"caption_length": {"min": 2}, "translation": {}}}
     run, _ = open_run(tmp_path / "run", recipe(folder, "a.parquet", source=rules))
-    with pytest.raises(RunError, match=r"the read step needs all of the translate step: run `zhclip translate`"):
+    with pytest.raises(RunError, match=r"the read stage needs all of the translate stage: run `zhclip translate`"):
         translate(run, ("plan",))
     translate(run, ("translate", "plan"))
     found = pq.read_table(run.path("plan", "000000.parquet"), columns=["english", "caption"]).to_pylist()
     chinese = {row["english"]: row["caption"] for row in found}
     assert chinese["blue sky"] == "蓝天"
     assert set(chinese) <= set(ENGLISH)
-    assert [name for name, _, _ in steps_done(run)][:2] == ["translate", "read"]
+    assert [progress.stage for progress in stage_progress(run)][:2] == ["translate", "read"]
 
 
 def test_a_killed_process_is_continued_with_the_same_bytes(
@@ -127,9 +129,11 @@ def test_a_killed_process_is_continued_with_the_same_bytes(
 def _kill_in_second_shard(run: Run) -> None:
     code = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from pipeline import driver, runfolder, translate_step\n"
+        "from pipeline.runners import driver\n"
+        "from pipeline.stages.opening import read_run\n"
+        "from pipeline.stages.translate import stage as translate_step\n"
         f"translate_step.PART_TEXTS = {PART}\n"
-        "run = runfolder.read_run(sys.argv[1])\n"
+        "run = read_run(sys.argv[1])\n"
         "driver.run_stages(run, ['translate'], 1, [], lambda *step: None)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(run.folder)], stderr=subprocess.PIPE) as process:
@@ -161,13 +165,13 @@ def test_a_run_without_a_model_knows_no_such_step(folder: Path, tmp_path: Path) 
     run, _ = open_run(tmp_path / "run", Recipe.model_validate({"sources": {"wukong": source}}))
     seen: list[str] = []
     run_stages(run, ("translate", "plan"), 1, [], lambda step, *_: seen.append(step.name))
-    assert seen == ["read", "judge", "plan"]
-    assert "translate" not in [name for name, _, _ in steps_done(run)]
+    assert seen == ["read", "filter", "plan"]
+    assert "translate" not in [progress.stage for progress in stage_progress(run)]
     assert not run.path("translate", "").exists() and not (run.folder / ".failures" / "translate").exists()
     assert "translate" not in (run.folder / "recipe.yaml").read_text(encoding="utf-8").split("name:")[0]
     assert translated(run, "000000") is None
     files_alone = recipe(folder, translation={"model": None, "files": [str(tmp_path / "w.csv")]})
-    assert not translate_step.applies(Run(tmp_path, files_alone)) and files_alone.stage_inputs("translate") == {}
+    assert not STAGES["translate"].enabled(files_alone) and STAGES["translate"].inputs(files_alone) == {}
 
 
 def test_translations_outlive_a_change_of_rules_but_not_of_the_model(folder: Path, tmp_path: Path) -> None:
