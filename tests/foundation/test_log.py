@@ -17,8 +17,8 @@ import pytest
 from foundation.errors import InvalidInput
 from foundation.log import FORMAT_VARIABLE, LEVEL_VARIABLE, ROOT, configure, configure_worker, log_item, logger
 from pipeline.recipe import load_recipe
-from pipeline.run.folder import open_run
 from pipeline.runners.driver import run_stages
+from pipeline.stages.opening import open_run
 from tests.paths import REPOSITORY
 
 WORKER = """
