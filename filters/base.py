@@ -7,7 +7,7 @@ filters see all rows, so a rejected pair keeps all of its reasons.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,9 +20,9 @@ MAX_REASONS = 63
 
 
 class Filter(Config):
-    """One decision about pairs. Subclasses declare `reasons` and `columns` and answer in `rejects`."""
+    """One question about pairs. Subclasses declare `reasons` and `columns` and answer in `rejects`."""
 
-    reasons: ClassVar[tuple[str, ...]] = ()  # the reason codes this filter can give, as they appear in the ledger
+    reasons: ClassVar[Mapping[str, str]] = {}  # each reason code it can give, as in the ledger → what the code says
     columns: ClassVar[tuple[str, ...]] = ()  # the columns of PAIR_SCHEMA that it reads
     optional_columns: ClassVar[tuple[str, ...]] = ()  # further columns, read where the table has them
     needs_all_captions: ClassVar[bool] = False  # True: all rows with an equal caption must be in one table
@@ -41,7 +41,7 @@ class Filter(Config):
 
 def reasons_of(filters: Sequence[Filter]) -> tuple[str, ...]:
     """All reason codes of `filters`, in order; the position of a reason is its bit in `judge`'s answer."""
-    names = tuple(reason for one in filters for reason in one.reasons)
+    names = tuple(reason for rule in filters for reason in rule.reasons)
     if len(set(names)) < len(names) or len(names) > MAX_REASONS:
         raise ValueError(f"reasons must be unique and at most {MAX_REASONS}: {names}")
     return names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import ClassVar, Literal, NamedTuple
@@ -53,7 +53,14 @@ class Blacklist(Filter):
     regular expression.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = tuple(f"blacklist_{name}" for name in (*CATEGORIES, USER))
+    reasons: ClassVar[Mapping[str, str]] = {
+        "blacklist_advertising": "the caption contains a word or pattern of advertising",
+        "blacklist_image_file_name": "the caption contains what names an image file rather than an image",
+        "blacklist_boilerplate": "the caption contains text of a page around the image",
+        "blacklist_contact": "the caption contains contact details",
+        "blacklist_adult": "the caption contains a word of adult material",
+        "blacklist_user": "the caption contains an entry of the recipe's own `words` or `lists`",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
 
     categories: tuple[Category, ...] = value(CATEGORIES, "word lists of the project that apply")

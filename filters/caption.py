@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +23,10 @@ class CaptionLength(Filter):
     Bounds: Chinese-CLIP paper (arXiv 2211.01335), section 2.2.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("caption_too_short", "caption_too_long")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "caption_too_short": "the caption has fewer than `min` characters, or there is none",
+        "caption_too_long": "the caption has more than `max` characters",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
 
     min: int = value(5, "shortest caption kept", "characters", ge=1)
@@ -47,7 +51,10 @@ class HanCharacters(Filter):
     A null caption has no Han character. The share is of all characters that are not white space.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("no_han", "han_share_too_low")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "no_han": "the caption has fewer than `min_count` Han characters",
+        "han_share_too_low": "the share of Han characters in the caption is below `min_share`",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
 
     min_count: int = value(1, "fewest Han characters in a caption", "characters", ge=0)
@@ -76,7 +83,9 @@ class CaptionFrequency(Filter):
     never too frequent. The bound of 10 is the one Wukong (arXiv 2202.06767) is said to use.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("caption_too_frequent",)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "caption_too_frequent": "the caption occurs more than `max` times in its source",
+    }
     columns: ClassVar[tuple[str, ...]] = ("source", "url", "caption")
     needs_all_captions: ClassVar[bool] = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +24,10 @@ class Duplicates(Filter):
     64-bit hashes: a false duplicate is expected once in 2⁶⁵/n² tables of n rows.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("duplicate_pair", "duplicate_image_url")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "duplicate_pair": "another row with the same url and caption was kept",
+        "duplicate_image_url": "another row with the same caption was kept, whose url is the same but for its spelling",
+    }
     columns: ClassVar[tuple[str, ...]] = ("url", "caption")
     optional_columns: ClassVar[tuple[str, ...]] = ("priority",)
     needs_all_captions: ClassVar[bool] = True

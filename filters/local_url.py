@@ -6,12 +6,14 @@ made is `pipeline.sources.local_images`; the downloader refuses the same ones ag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.base import Filter
+from filters.url import UrlSanity
 
 LOCAL = r"^local:[^/?#]+/[^?#]+(#xywh=-?\d+,-?\d+,\d+,\d+)?$"
 CLIMBS = r"/\.{0,2}(/|#|$)|%5C|%00"
@@ -21,7 +23,7 @@ CLIMBS = r"/\.{0,2}(/|#|$)|%5C|%00"
 class LocalUrl(Filter):
     """Rejects rows without an image, and those whose file name in the metadata leads out of the source's folders."""
 
-    reasons: ClassVar[tuple[str, ...]] = ("url_missing", "url_malformed")
+    reasons: ClassVar[Mapping[str, str]] = {code: UrlSanity.reasons[code] for code in ("url_missing", "url_malformed")}
     columns: ClassVar[tuple[str, ...]] = ("url",)
 
     def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:

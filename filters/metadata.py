@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import pyarrow as pa
@@ -21,7 +22,10 @@ class MetadataSimilarity(Filter):
     default is LAION-5B's cut for languages other than English, and means nothing for another model.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("similarity_too_low", "similarity_missing")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "similarity_too_low": "the data set's own image-text similarity is below `min`",
+        "similarity_missing": "the data set gives no plausible image-text similarity",
+    }
     columns: ClassVar[tuple[str, ...]] = ("similarity",)
 
     min: float = value(0.26, "lowest similarity kept", "cosine", ge=-1, le=1)
@@ -37,7 +41,10 @@ class MetadataSimilarity(Filter):
 class Punsafe(Filter):
     """Rejects pairs that the data set's classifier holds for unsafe; missing: null, NaN, outside 0 to 1."""
 
-    reasons: ClassVar[tuple[str, ...]] = ("punsafe_too_high", "punsafe_missing")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "punsafe_too_high": "the data set's unsafe score is above `max`",
+        "punsafe_missing": "the data set gives no plausible unsafe score",
+    }
     columns: ClassVar[tuple[str, ...]] = ("punsafe",)
 
     max: float = value(0.5, "highest unsafe score kept", "probability", ge=0, le=1)
@@ -55,7 +62,10 @@ class Pwatermark(Filter):
     0.8 is the bound that LAION-Aesthetics is said to have used (with 0.5 for `punsafe`); not verified.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("pwatermark_too_high", "pwatermark_missing")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "pwatermark_too_high": "the data set's watermark score is above `max`",
+        "pwatermark_missing": "the data set gives no plausible watermark score",
+    }
     columns: ClassVar[tuple[str, ...]] = ("pwatermark",)
 
     max: float = value(0.8, "highest watermark score kept", "probability", ge=0, le=1)
@@ -73,7 +83,11 @@ class DeclaredSize(Filter):
     Wukong's authors (arXiv 2202.06767) are said to have kept images over 200 pixels a side with aspect at most 3.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("image_too_small", "image_too_large", "image_aspect")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "image_too_small": "the shorter declared side is below `min_side`",
+        "image_too_large": "the longer declared side is above `max_side`",
+        "image_aspect": "the ratio of the longer to the shorter declared side is above `max_aspect`",
+    }
     columns: ClassVar[tuple[str, ...]] = ("width", "height")
 
     min_side: int = value(200, "shortest declared side kept", "pixels", ge=1)
@@ -104,7 +118,9 @@ class DeclaredSize(Filter):
 class NsfwTag(Filter):
     """Rejects pairs by LAION's NSFW column (UNLIKELY, UNSURE, NSFW), whatever its case; a null tag is kept."""
 
-    reasons: ClassVar[tuple[str, ...]] = ("nsfw_tag",)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "nsfw_tag": "the data set's NSFW tag is one of those in `reject`",
+    }
     columns: ClassVar[tuple[str, ...]] = ("nsfw",)
 
     reject: tuple[str, ...] = value(("NSFW",), "tags that are rejected")

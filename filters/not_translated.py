@@ -5,6 +5,7 @@ It stands beside the other rules because it sees nothing but the table; that it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import pyarrow as pa
@@ -16,7 +17,9 @@ from filters.base import Filter
 class NotTranslated(Filter):
     """Rejects rows that have an English text and no Chinese one."""
 
-    reasons: ClassVar[tuple[str, ...]] = ("not_translated",)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "not_translated": "the row has English text, but no Chinese translation of it",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption", "english")
 
     def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -27,13 +28,13 @@ class TranslationCheck(Filter):
     with their tags, made in each language by itself, 19 differ too much in length and 3 repeat a piece four times.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = (
-        "translation_empty",
-        "translation_untranslated",
-        "translation_repeats",
-        "translation_length",
-        "translation_not_chinese",
-    )
+    reasons: ClassVar[Mapping[str, str]] = {
+        "translation_empty": "there is English text, but the translation is blank",
+        "translation_untranslated": "the translation repeats the English text, or is mostly Latin letters",
+        "translation_repeats": "the translation repeats itself, as a translation model in a loop does",
+        "translation_length": "the translation has too few or too many characters for its English words",
+        "translation_not_chinese": "the share of Han characters in the translation is below `min_han`",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
     optional_columns: ClassVar[tuple[str, ...]] = ("english",)
 

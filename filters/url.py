@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar
 
@@ -41,7 +42,12 @@ class UrlSanity(Filter):
     downloader's to check.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("url_missing", "url_malformed", "url_scheme", "url_private")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "url_missing": "the row names no image: its url is null or blank",
+        "url_malformed": "nothing can be fetched from the url, or it names a file outside the source's folders",
+        "url_scheme": "the url's scheme is not one of those in `schemes`",
+        "url_private": "the url leads into a private network",
+    }
     columns: ClassVar[tuple[str, ...]] = ("url",)
 
     schemes: tuple[str, ...] = value(("http", "https"), "schemes kept")

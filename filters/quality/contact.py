@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -56,7 +56,11 @@ class ContactDetails(Filter):
     (138-0013-8000), in other digits (幺三八…, ①③⑧…) and after nicknames (薇❤, 加V, 扣扣). A null caption has none.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = tuple(f"contact_{kind}" for kind in KINDS)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "contact_phone": "the caption contains a telephone number, however written",
+        "contact_messenger": "the caption contains a messenger's name with an account",
+        "contact_address": "the caption contains a postal address",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
 
     kinds: tuple[Kind, ...] = value(KINDS, "kinds of details that are rejected")

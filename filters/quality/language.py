@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar, Literal
 
@@ -32,7 +33,11 @@ class CaptionLanguage(Filter):
     which all three share (無料素材 写真) counts as Chinese. So does a null caption.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = tuple(f"caption_{name}" for name in LANGUAGES)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "caption_japanese": "the caption is Japanese, by its characters",
+        "caption_korean": "the caption is Korean, by its characters",
+        "caption_cantonese": "the caption is written Cantonese, by its characters",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
 
     reject: tuple[Language, ...] = value(LANGUAGES, "languages that are rejected")

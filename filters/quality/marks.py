@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import ClassVar
 
@@ -24,7 +25,10 @@ class MarksAndDigits(Filter):
     which are words. A null caption has neither.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("mark_share_too_high", "digit_share_too_high")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "mark_share_too_high": "the share of punctuation and symbols in the caption is above `max_marks`",
+        "digit_share_too_high": "the share of digits in the caption is above `max_digits`",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
 
     max_marks: float = value(0.3, "highest share of punctuation and symbols", "share", ge=0, le=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,11 @@ class Repetition(Filter):
     arXiv 2112.11446, table A1); here n is 2, which suits captions of a few words. A null caption repeats nothing.
     """
 
-    reasons: ClassVar[tuple[str, ...]] = ("repeated_character", "repeated_phrase", "repeated_pairs")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "repeated_character": "one character stands more than `max_run` times in a row",
+        "repeated_phrase": "a phrase stands more than `max_phrases` times in a row",
+        "repeated_pairs": "too many pairs of neighbouring characters occur more than once in the caption",
+    }
     columns: ClassVar[tuple[str, ...]] = ("caption",)
 
     max_run: int = value(4, "how often one character may stand in a row", "characters", ge=1)

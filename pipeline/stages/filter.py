@@ -89,7 +89,7 @@ def _duplicates(run: Run, rows: pa.Table) -> tuple[np.ndarray, tuple[str, ...]]:
     """Duplicates across all sources; a pair that no rule rejected wins over one that is out anyway."""
     priority = pc.cast(pc.not_equal(rows["bits"], pa.scalar(0, pa.uint64())), pa.int8())
     found = run.recipe.duplicates.rejects(rows.append_column("priority", priority))
-    names = run.recipe.duplicates.reasons
+    names = tuple(run.recipe.duplicates.reasons)
     bits = np.zeros(rows.num_rows, dtype=np.uint64)
     for position, name in enumerate(names):
         mask = np.asarray(found[name].to_numpy(zero_copy_only=False), dtype=bool)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, reduce
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +21,9 @@ from foundation.errors import InvalidInput
 from pipeline.sources.files import find_files, open_file
 
 Match = Literal["coco_id", "flickr_id"]
+REASONS: dict[str, str] = {"test_set_NAME": "the image is in the evaluation set NAME, by its id in COCO or Flickr30k"}
+"""`test_set_NAME` stands for one code per list."""
+
 COCO_NAME = re.compile(r"COCO_(?:train|val|test)\d{4}_0*(\d+)(?:\.jpe?g)?(?:#.*)?", re.IGNORECASE)
 NUMBER = re.compile(r"0*(\d+)(?:\.jpe?g)?(?:#.*)?", re.IGNORECASE)
 
@@ -53,15 +56,15 @@ class EvalIds(Filter):
     id_list: EvalIdList
 
     @property
-    def reasons(self) -> tuple[str, ...]:  # type: ignore[override]
+    def reasons(self) -> Mapping[str, str]:  # type: ignore[override]
         """One code a list, so that each is counted by itself."""
-        return (f"test_set_{self.name}",)
+        return {f"test_set_{self.name}": REASONS["test_set_NAME"]}
 
     def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
         """True where the image's id stands in the list."""
         ids_by_column = load_eval_ids(self.id_list)
         masks = [pc.is_in(pairs[column], ids, skip_nulls=True) for column, ids in ids_by_column.items()]
-        return {self.reasons[0]: reduce(pc.or_, masks)}
+        return {f"test_set_{self.name}": reduce(pc.or_, masks)}
 
 
 @lru_cache(maxsize=32)

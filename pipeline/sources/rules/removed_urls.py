@@ -6,6 +6,7 @@ of urls, wherever metadata may lie.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
@@ -21,7 +22,9 @@ from pipeline.sources.files import find_files, open_file
 class RemovedUrls(Filter):
     """Rejects pairs whose url stands in one of the lists."""
 
-    reasons: ClassVar[tuple[str, ...]] = ("removed_link",)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "removed_link": "the url stands in one of the source's removal lists",
+    }
     columns: ClassVar[tuple[str, ...]] = ("url",)
     lists: tuple[str, ...]
 
