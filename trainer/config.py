@@ -32,18 +32,18 @@ class Stage(Config):
 
     name: str = value("stage", "in logs and checkpoints", pattern=r"^[\w-]+$")
     freeze: tuple[Literal["image", "text"], ...] = value(
-        (), "towers that stay as they are, BatchNorm statistics included"
+        (), "towers that are not trained, BatchNorm statistics included"
     )
-    epochs: float = value(1.0, "passes over the pairs at the most", "epochs", gt=0)
-    steps: int | None = value(None, "steps at the most, instead of epochs", "steps", ge=1)
+    epochs: float = value(1.0, "passes over the pairs, at most", "epochs", gt=0)
+    steps: int | None = value(None, "at most so many steps, instead of epochs", "steps", ge=1)
     patience: int | None = value(
-        None, "ends the stage after so many evaluations without a better mean recall", "evaluations", ge=1
+        None, "end the stage after so many evaluations without a better mean recall", "evaluations", ge=1
     )
     batch_size: int = value(32_768, "pairs in a step, over all ranks (Table 8)", "pairs", ge=2)
     chunk_size: int | None = value(
-        None, "pairs of a rank in memory at a time (gradient caching); null: all", "pairs", ge=1
+        None, "pairs that a rank computes at a time (gradient caching); null: all of its batch", "pairs", ge=1
     )
-    learning_rate: float = value(1e-4, "at the peak (Table 8)", gt=0)
+    learning_rate: float = value(1e-4, "peak learning rate (Table 8)", gt=0)
     warmup: int = value(5_000, "steps over which the learning rate rises from 0 (Table 8)", "steps", ge=0)
     schedule: Literal["cosine", "constant"] = value("cosine", "after the warmup (Table 8)")
     weight_decay: float = value(
@@ -53,19 +53,21 @@ class Stage(Config):
     beta2: float = value(0.98, "Adam: 0.98 for ViT, 0.999 for ResNet (Table 8)", ge=0, lt=1)
     epsilon: float = value(1e-6, "Adam: 1e-6 for ViT, 1e-8 for ResNet (Table 8)", gt=0)
     max_temperature: float = value(100.0, "largest factor on the cosines (Table 8)", gt=1)
-    clip_grad_norm: float | None = value(None, "longest gradient; null: not clipped, as in the reference", gt=0)
+    clip_grad_norm: float | None = value(
+        None, "largest norm of the gradient; null: not clipped, as in the reference", gt=0
+    )
     patch_dropout: float = value(
         0.0, "share of image patches left out in training (arXiv 2212.00794); ViT only", "share", ge=0, lt=1
     )
-    gradient_checkpointing: bool = value(False, "computes activations again in the backward pass")
+    gradient_checkpointing: bool = value(False, "recompute activations in the backward pass, to save memory")
 
 
 class Data(Config):
-    """Which pairs, and how they come."""
+    """Which pairs, and how they are loaded."""
 
     shards: tuple[str, ...] = value((), "published folders; --data on the command line")
     where: str | None = value(None, "SQL over the index: only pairs for which it holds, such as clip_score > 0.3")
-    weights: dict[str, float] = value({}, "source → how often its pairs come in an epoch; 1 where not named")
+    weights: dict[str, float] = value({}, "source → how often its pairs are seen in an epoch; 1 where not named")
     augment: AugmentConfig | None = value(
         AugmentConfig(), "random resized crop and AutoAugment (appendix A.2); null: none"
     )
@@ -86,7 +88,7 @@ class Evaluation(Config):
 
 
 class TrainRecipe(Config):
-    """All of a training."""
+    """A whole training."""
 
     model: ModelConfig
     init: Init = value(Init(), "initial weights")
@@ -102,14 +104,14 @@ class TrainRecipe(Config):
     compile: bool = value(False, "torch.compile")
     seed: int = value(0, "of initialisation, order, augmentation and dropout", ge=0)
     checkpoint_every: int = value(1_000, "steps between checkpoints; one more at the end of each stage", "steps", ge=1)
-    keep_checkpoints: int = value(3, "the newest ones that stay", "checkpoints", ge=1)
+    keep_checkpoints: int = value(3, "how many of the newest checkpoints are kept", "checkpoints", ge=1)
     log_every: int = value(10, "steps between lines of the log", "steps", ge=1)
 
     @model_validator(mode="after")
-    def _stages_have_names_of_their_own(self) -> TrainRecipe:
+    def _stage_names_are_unique(self) -> TrainRecipe:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
-            raise ValueError(f"stages need names of their own; found {', '.join(names)}")
+            raise ValueError(f"stages need different names; found {', '.join(names)}")
         return self
 
 

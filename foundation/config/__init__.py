@@ -2,7 +2,7 @@
 
 from foundation.config.compare import differences
 from foundation.config.describe import annotated
-from foundation.config.load import dump, load, location
+from foundation.config.load import dump, load, location, parse
 from foundation.config.model import Config, ConfigError, value
 
-__all__ = ["Config", "ConfigError", "annotated", "differences", "dump", "load", "location", "value"]
+__all__ = ["Config", "ConfigError", "annotated", "differences", "dump", "load", "location", "parse", "value"]

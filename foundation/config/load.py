@@ -31,7 +31,15 @@ def load(
         ConfigError: the file is missing, is not UTF-8 or not YAML, or holds a value that is not allowed.
     """
     path = Path(path)
-    text = _read(path, kind, missing)
+    return parse(model, _read(path, kind, missing), str(path), overrides, kind)
+
+
+def parse(model: type[Model], text: str, path: str, overrides: Sequence[str] = (), kind: str = "recipe") -> Model:
+    """Read `model` from YAML that was read from `path`, as `load` does.
+
+    Raises:
+        ConfigError: it is not YAML, or holds a value that is not allowed.
+    """
     content = _parse(path, text)
     if not isinstance(content, dict):
         needed = " and ".join(f"`{name}`" for name, field in model.model_fields.items() if field.is_required())
@@ -52,7 +60,7 @@ def dump(config: BaseModel) -> str:
 
 def location(path: str | Path, steps: Steps) -> str:
     """FILE:LINE of the value at `steps` (names, and numbers in lists); FILE alone where the file does not hold it."""
-    return _place(Path(path), yaml.compose(Path(path).read_text(encoding="utf-8")), steps)
+    return _place(str(path), yaml.compose(Path(path).read_text(encoding="utf-8")), steps)
 
 
 def _read(path: Path, kind: str, missing: str) -> str:
@@ -66,7 +74,7 @@ def _read(path: Path, kind: str, missing: str) -> str:
         raise ConfigError(f"{path}: this {kind} cannot be read: {error.strerror}") from None
 
 
-def _parse(path: Path, text: str) -> Any:
+def _parse(path: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -78,7 +86,7 @@ def _parse(path: Path, text: str) -> Any:
 
 
 def _explain(
-    model: type[BaseModel], error: ValidationError, path: Path, text: str, overrides: Sequence[Override], kind: str
+    model: type[BaseModel], error: ValidationError, path: str, text: str, overrides: Sequence[Override], kind: str
 ) -> str:
     root = yaml.compose(text)
     lines = [f"{path}: {error.error_count()} error{'s' if error.error_count() > 1 else ''}"]
@@ -90,9 +98,9 @@ def _explain(
     return "\n".join(lines)
 
 
-def _place(path: Path, root: yaml.Node | None, steps: Steps) -> str:
+def _place(path: str, root: yaml.Node | None, steps: Steps) -> str:
     line = line_of(root, steps)
-    return f"{path}:{line}" if line else str(path)
+    return f"{path}:{line}" if line else path
 
 
 def line_of(node: yaml.Node | None, steps: Steps) -> int | None:

@@ -1,4 +1,4 @@
-"""The `download` part of a recipe, and the names of everything that can go wrong with one image."""
+"""The `download` part of a recipe, and the reason codes of images that could not be downloaded."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from foundation.failure import Failure
 from foundation.urls import host_and_port
 
 REASONS: dict[str, str] = {
-    "url_malformed": "no address can be made of the url (or it is null)",
+    "url_malformed": "the url cannot be parsed (or is null)",
     "refused_scheme": "neither http nor https, at first or after a redirect",
     "refused_address": "a private, loopback, link-local, metadata or otherwise non-public address",
     "dns_failed": "the host has no address, or the name service did not answer",
     "connect_failed": "no connection to any of the host's addresses",
     "tls_failed": "no trusted TLS connection (certificate, handshake)",
-    "connection_lost": "the connection broke, or what came over it is not HTTP",
-    "timeout": "a single wait, or everything together (redirects, pauses, retries), took too long",
+    "connection_lost": "the connection broke, or its content is not HTTP",
+    "timeout": "a single wait, or the download as a whole (redirects, pauses, retries), took too long",
     "http_STATUS": "the server answered with another status than 200: http_404, http_503, …",
-    "too_many_redirects": "more redirects than `max_redirects`, a loop among them",
+    "too_many_redirects": "more redirects than `max_redirects`, or a loop",
     "opted_out": "X-Robots-Tag forbids the use",
     "file_missing": "none of the source's `images` folders and zip files has the file",
     "file_unreadable": "a local file or zip member that cannot be read: rights, a device, a damaged archive",
     "refused_path": "a local path that leaves its folder",
     "too_many_bytes": "the body is larger than `max_bytes`, as declared or as sent",
-    "empty_response": "status 200 and no byte of body, or an empty file",
-    "not_an_image": "no decoder takes the bytes for an image",
-    "truncated_image": "the image ends early",
+    "empty_response": "status 200 with an empty body, or an empty file",
+    "not_an_image": "no decoder recognises the bytes as an image",
+    "truncated_image": "the image data ends early",
     "too_many_pixels": "more pixels than `max_pixels`, by the header or after resizing",
     "too_small": "the shorter side (of the crop, where the url names one) is below `min_side`",
     "crop_outside": "the part that the url's #xywh= names lies outside the image, or is empty",
     "lost_by_downloader": "img2dataset gave no answer for the row",
     "other": "anything else; `detail` says what",
 }
-"""Reason codes of rows that failed. Stable names; `http_STATUS` stands for one code per status."""
+"""Reason codes of rows that failed. The names are stable; `http_STATUS` stands for one code per status."""
 
 
 class Download(Config):
@@ -48,16 +48,22 @@ class Download(Config):
         "keep_ratio: the shorter side to image_size; border: the longer side to image_size, padded with white",
     )
     jpeg_quality: int = value(95, "quality of the stored JPEG", "of 100", ge=1, le=100)
-    min_side: int = value(0, "images whose shorter side is less are refused", "px", ge=0)
-    max_pixels: int = value(50_000_000, "larger images are refused by their header, undecoded", "px", ge=1)
+    min_side: int = value(0, "images with a shorter side below this are refused", "px", ge=0)
+    max_pixels: int = value(
+        50_000_000, "larger images are refused by their header, before they are decoded", "px", ge=1
+    )
     max_bytes: int = value(20 * 2**20, "larger bodies are refused", "bytes", ge=1)
     threads: int = value(64, "simultaneous requests of one shard", "threads", ge=1, le=1024)
     timeout: float = value(10.0, "longest single wait: to connect, and for each read", "s", gt=0)
-    deadline: float = value(30.0, "one image in all: names, redirects, pauses, retries and body", "s", gt=0)
+    deadline: float = value(
+        30.0, "longest time for one image: name lookup, redirects, pauses, retries and body", "s", gt=0
+    )
     shard_deadline: float = value(1800.0, "a shard that takes longer is stopped and counts as failed", "s", gt=0)
-    retries: int = value(2, "further tries after what can pass: timeouts, lost connections, 408, 425, 429, 5xx", ge=0)
+    retries: int = value(
+        2, "further tries after temporary failures: timeouts, lost connections, 408, 425, 429, 5xx", ge=0
+    )
     backoff: float = value(0.5, "pause before the first retry; doubles each time, half to one and a half", "s", ge=0)
-    max_redirects: int = value(5, "redirects followed for one image; each is checked like the first url", ge=0)
+    max_redirects: int = value(5, "redirects followed for one image; each target is checked like the first url", ge=0)
     allow_hosts: tuple[str, ...] = value(
         (), 'hosts ("name" or "name:port") that may have private addresses; for demonstrations and tests'
     )

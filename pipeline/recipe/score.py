@@ -20,7 +20,7 @@ PAIRED_TOWERS = {
 
 
 class Score(Placement):
-    """Which pair of towers scores the pairs, and how it runs. A threshold on scores belongs to one pair of towers."""
+    """The two towers that score the pairs, and how they run. Scores of different towers cannot be compared."""
 
     text_model: str = value(
         "M-CLIP/XLM-Roberta-Large-Vit-B-32", "multilingual text tower: hub id, or local folder in the same layout"
@@ -38,10 +38,11 @@ class Score(Placement):
     max_tokens: int = value(128, "longer captions are cut, start and end tokens included", "tokens", ge=4, le=512)
     mirror: bool = value(
         False,
-        "score the mirrored image too and take the mean: text weighs less, as it does not read mirrored (arXiv 2309.15954)",
+        "also score the mirrored image and take the mean: text in the image, unreadable when mirrored, then counts less "
+        "(arXiv 2309.15954)",
     )
     mask_text: Literal["blur", "mask"] | None = value(
-        None, "what happens to text in the image before scoring (arXiv 2307.03132); needs the extra zhclip[ocr]"
+        None, "how text in the image is hidden before scoring (arXiv 2307.03132); needs the extra zhclip[ocr]"
     )
     embeddings: bool = value(
         False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,12 @@ from pipeline.sources.translation import Translation, known_translations
 GUESSED_BYTES_PER_ROW = 150  # only to choose the number of buckets
 
 
+def min_score(default: float | None) -> Any:
+    """Declare the value `min_score`, whose default differs between kinds of sources."""
+    description = "pairs with lower scores are rejected; null keeps all (paper, section 2.2: 0.26, for LAION)"
+    return value(default, description, "cosine similarity", ge=-1, le=1)
+
+
 class Source(Config):
     """One entry of a recipe's `sources`.
 
@@ -33,9 +39,7 @@ class Source(Config):
     kind: str
     files: tuple[str, ...] = value(..., "metadata files: paths or globs, local or any fsspec url (https, s3, gs, hf)")
     rules: Rules = value(Rules(), "which pairs of this source are kept; null switches a rule off")
-    min_score: float | None = value(
-        0.26, "pairs scored lower are dropped; null keeps all (paper, section 2.2)", "cosine similarity", ge=-1, le=1
-    )
+    min_score: float | None = min_score(0.26)
     max_nsfw: float | None = value(
         None, "pairs with a higher nsfw_score are dropped; needs score.nsfw; null keeps all", "probability", ge=0, le=1
     )

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from filters.base import Filter
 from filters.local_url import LocalUrl
 from foundation.config import value
-from pipeline.sources.base import Source
+from pipeline.sources.base import Source, min_score
 from pipeline.sources.local_images import check_image_folders
 from pipeline.sources.rules.eval_ids import EvalIdList, EvalIds, load_eval_ids
 from pipeline.sources.translation import Translation
@@ -27,13 +27,7 @@ class ImageSetSource(Source):
     Their raw rows have the columns of a pair, and English as a list column `texts`, with `text_ids` and `text_names`.
     """
 
-    min_score: float | None = value(
-        None,
-        "pairs scored lower are dropped; null keeps all (paper, section 2.2: 0.26 is for LAION)",
-        "cosine similarity",
-        ge=-1,
-        le=1,
-    )
+    min_score: float | None = min_score(None)
     images: tuple[str, ...] = value(
         (),
         "local folders or zip files that hold the images (`rules.url` then has no say); empty: they are fetched by url",

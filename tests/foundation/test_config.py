@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 from typer.testing import CliRunner
 
-from foundation.config import Config, ConfigError, annotated, differences, dump, load, location, value
+from foundation.config import Config, ConfigError, annotated, differences, dump, load, location, parse, value
 from foundation.config.override import parse_override
 from trainer.config import load_train_recipe
 from trainer.distributed import join_world
@@ -110,6 +110,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_an_override_that_cannot_be_used(tmp_path: Path, override: str, message: str) -> None:
     assert message in refusal(write(tmp_path, GOOD), override)
+
+
+def test_text_that_was_read_elsewhere_is_explained_in_the_same_way() -> None:
+    assert parse(Root, GOOD, "s3://bucket/recipe.yaml").name == "root"
+    with pytest.raises(ConfigError, match=r"\n  s3://bucket/recipe\.yaml:1  nam: unknown name; did you mean `name`\?$"):
+        parse(Root, "nam: x\n" + GOOD, "s3://bucket/recipe.yaml")
 
 
 def test_the_line_of_a_rule(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from typing import Literal
 
 import duckdb
 import fsspec
-import yaml
 
+from foundation.config import parse
 from foundation.errors import InvalidInput
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.check.policy import Policy
 from pipeline.inspect.check.query import QueryError
 from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Rule
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.folder import RunError
 
 
@@ -103,6 +103,7 @@ def _own_name(rule: Rule) -> str:
 
 def _recipe(run: str | Path) -> Recipe:
     if "://" in str(run):
-        with fsspec.open(f"{str(run).rstrip('/')}/recipe.yaml", "rb") as file:
-            return Recipe.model_validate(yaml.safe_load(file.read()))
-    return Recipe.model_validate(yaml.safe_load((Path(run) / "recipe.yaml").read_text(encoding="utf-8")))
+        path = f"{str(run).rstrip('/')}/recipe.yaml"
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            return parse(Recipe, file.read(), path)
+    return load_recipe(Path(run) / "recipe.yaml")

@@ -173,13 +173,13 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("text, place, hint", MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("text, location, hint", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_answered_with_place_value_and_what_is_allowed(
-    tmp_path: Path, text: str, place: str, hint: str
+    tmp_path: Path, text: str, location: str, hint: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load_recipe(write(tmp_path, "sources:\n" + text))
-    assert place in str(caught.value)
+    assert location in str(caught.value)
     assert hint in str(caught.value)
 
 
