@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import setuptools
+from packaging.requirements import Requirement
 
 from tests.paths import REPOSITORY
 
@@ -21,6 +25,7 @@ OWN = ("foundation", "filters", "pipeline", "trainer", "zhclip", "demo", "benchm
 EXTRAS = {
     "foundation": (),
     "foundation/devices.py": ("score", "train"),
+    "foundation/hub.py": ("score", "train", "translate"),
     "foundation/plots.py": ("score", "train"),
     "foundation/weights.py": ("score", "train", "translate"),
     "filters": (),
@@ -64,6 +69,22 @@ THROUGH_OTHERS = {
     "ruff": "make lint",
     "types-pyyaml": "mypy reads it",
 }
+# Imports modules in a process where some are not to be had: those of packages that a job's list does not install.
+WITHOUT = """
+import importlib, json, sys
+from importlib.machinery import PathFinder
+
+class Present(PathFinder):
+    absent = set(json.loads(sys.argv[1]))
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in cls.absent else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Present if finder is PathFinder else finder for finder in sys.meta_path]
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+"""
 BESIDE = {"cn_clip", "airflow"}  # make installs these itself: one without what it asks for, one in its own environment
 
 
@@ -106,8 +127,27 @@ def modules(path: Path) -> Iterator[str]:
 
 def allowed(file: str) -> set[str]:
     """Packages that a file may import."""
-    prefix = max((prefix for prefix in EXTRAS if file == prefix or file.startswith(prefix + "/")), key=len)
-    return lists()[""].union(*(lists()[extra] for extra in EXTRAS[prefix]))
+    return lists()[""].union(*(lists()[extra] for extra in EXTRAS[prefix_of(file)]))
+
+
+def prefix_of(file: str) -> str:
+    """The key of EXTRAS that counts for a file."""
+    return max((prefix for prefix in EXTRAS if file == prefix or file.startswith(prefix + "/")), key=len)
+
+
+def closure(names: set[str]) -> set[str]:
+    """Packages that are installed with these: their own requirements, and so on."""
+    known, pending = set(), [(name, "") for name in names]
+    while pending:
+        name, extra = pending.pop()
+        if (name, extra) in known:
+            continue
+        known.add((name, extra))
+        with suppress(PackageNotFoundError):
+            for requirement in map(Requirement, requires(name) or []):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                    pending += [(normalised(requirement.name), part) for part in ("", *requirement.extras)]
+    return {name for name, _ in known}
 
 
 def test_every_import_is_declared_by_the_extra_it_belongs_to() -> None:
@@ -126,6 +166,29 @@ def test_nothing_is_required_that_is_not_imported() -> None:
     idle = {name for names in lists().values() for name in names} - imported - set(THROUGH_OTHERS)
     assert not idle
     assert not set(THROUGH_OTHERS) - {name for names in lists().values() for name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["", "plan", "download", "translate", "score", "train", "report", "serve"])
+def test_a_jobs_modules_load_with_what_its_list_installs_and_no_more(job: str) -> None:
+    installed = closure(lists()[""] | lists()[job])
+    absent = [
+        module
+        for module, names in packages_distributions().items()
+        if module not in OWN
+        and module not in sys.stdlib_module_names
+        and not installed.intersection(map(normalised, names))
+    ]
+    files = [path for package in OWN[:5] for path in sorted((REPOSITORY / package).rglob("*.py"))]
+    names = [path.relative_to(REPOSITORY) for path in files if path.name != "__main__.py"]
+    needed = [
+        name for name in names if not EXTRAS[prefix_of(name.as_posix())] or job in EXTRAS[prefix_of(name.as_posix())]
+    ]
+    modules = [".".join(name.with_suffix("").parts).removesuffix(".__init__") for name in needed]
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT, json.dumps(absent), *modules], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize(
