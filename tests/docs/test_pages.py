@@ -46,6 +46,16 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert set(DOCS.glob("*.md")) <= reached
 
 
+def test_a_captions_way_names_functions_that_exist_in_at_most_15_files() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| `(.+?)` \| (.+?) \|", page, re.MULTILINE)
+    assert 0 < len({file for file, _ in rows}) <= 15
+    for file, functions in rows:
+        defined = re.findall(r"^ *(?:def|class) (\w+)", (REPOSITORY / file).read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(r"`(.+?)`", functions):
+            assert set(name.split(".")) <= set(defined), f"{file} has no {name}"
+
+
 def leads_somewhere(page: Path, target: str) -> bool:
     """Whether a link's file exists, and its heading where it names one; other hosts are not asked."""
     if "://" in target:
