@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import yaml
-
-from foundation.config import differences
+from foundation.config import differences, parse
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run, RunError, StageLayout
@@ -57,6 +55,7 @@ def read_run(folder: str | Path) -> Run:
 
     Raises:
         RunError: there is no run in this folder, or one of another format.
+        ConfigError: its recipe was damaged.
     """
     path = Path(folder).absolute()
     try:
@@ -66,7 +65,7 @@ def read_run(folder: str | Path) -> Run:
             f"{path} is not a run folder: it has no {RECIPE_FILE}; `zhclip curate RECIPE --run {path}` starts one"
         ) from None
     _check_format(path)
-    return run_of(path, Recipe.model_validate(yaml.safe_load(text)))
+    return run_of(path, parse(Recipe, text, str(path / RECIPE_FILE)))
 
 
 def run_of(folder: str | Path, recipe: Recipe) -> Run:

@@ -37,7 +37,7 @@ def test_files_are_listed_source_by_source(recipe: Path) -> None:
         "wukong": [f"{folder}/wukong/a b.csv"],
     }
     assert json.loads(files(recipe, "--json").stdout) == listed
-    lines = [f"{source}\t{file}" for source, listed in listed.items() for file in listed]
+    lines = [f"{source}\t{file}" for source, paths in listed.items() for file in paths]
     assert files(recipe).stdout.splitlines() == lines
 
 
