@@ -1,20 +1,23 @@
-"""`python -m zhclip`: the command line."""
+"""The command line: `zhclip`, and `python -m zhclip`."""
+
+from __future__ import annotations
 
 import sys
 
-from foundation.errors import EXIT_INVALID
-from foundation.siblings import describe_foreign_sibling
+from zhclip.siblings import describe_foreign_sibling
+
+EXIT_INVALID = 2  # as in foundation.errors, which may not be zhclip's
 
 
 def main() -> None:
-    """Entry point of `zhclip`. It imports the commands only when it is sure that what they import is zhclip's."""
+    """Run the command line, once it is certain that what its commands import is zhclip's."""
     complaint = describe_foreign_sibling()
     if complaint:
         print(f"zhclip: {complaint}", file=sys.stderr)
         sys.exit(EXIT_INVALID)
-    from zhclip.app import main as run
+    from zhclip.app import app
 
-    run()
+    app()
 
 
 if __name__ == "__main__":

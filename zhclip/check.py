@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from foundation.config import location
-from foundation.errors import ZhclipError
-from zhclip.exits import EXIT_FAILED, EXIT_INVALID, fail
+from zhclip.console import EXIT_FAILED, EXIT_INVALID, fail, print_json
 
 LOG_WIDTH = 160  # columns where no terminal says how many it has
 
@@ -57,6 +54,7 @@ def check_command(
 
 
 def _check(run: str, path: Path, against: str | None, as_json: bool, threads: int | None, memory: str | None) -> None:
+    from foundation.config import location
     from pipeline.inspect.check import show
     from pipeline.inspect.check.check import RuleError, check
     from pipeline.inspect.check.policy import load_policy
@@ -65,10 +63,8 @@ def _check(run: str, path: Path, against: str | None, as_json: bool, threads: in
         verdicts = check(run, load_policy(path), against, threads, memory)
     except RuleError as error:
         fail(f"{location(path, ('rules', error.number))}  {error}", error.exit_code)
-    except ZhclipError as error:
-        fail(str(error), error.exit_code)
     if as_json:
-        print(json.dumps(show.as_json(run, str(path), against, verdicts), ensure_ascii=False))
+        print_json(show.as_json(run, str(path), against, verdicts))
     else:
         show.print_verdicts(run, against, verdicts, Console(width=None if sys.stdout.isatty() else LOG_WIDTH))
-    raise typer.Exit(EXIT_FAILED if any(one.stops for one in verdicts) else 0)
+    raise typer.Exit(EXIT_FAILED if any(verdict.stops for verdict in verdicts) else 0)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from foundation.errors import ZhclipError
-from zhclip.exits import EXIT_INVALID, fail, require
+from zhclip.console import EXIT_INVALID, fail
 
 
 def add_command(app: typer.Typer) -> None:
@@ -34,29 +34,28 @@ def report_command(
     zhclip report runs/october --against runs/september --out october.html
     zhclip report runs/first --price download=0.4 --price score=2.1
     """
-    require("report", "zhclip report")
+    from foundation.extras import need
+
+    need("report", "zhclip report")
     from pipeline.inspect.report.write import write_report
 
     path = out or run / "report.html"
     console = Console(stderr=True)
-    try:
-        with console.status("counting, drawing, choosing pictures …"):
-            written = write_report(run, path, against, seed, cards, _prices(price or []), memory)
-    except ZhclipError as error:
-        fail(str(error), error.exit_code)
-    console.print(f"[green]done[/] {path}  ({written / 2**20:.1f} MiB)", highlight=False, soft_wrap=True)
+    with console.status("counting, drawing, choosing pictures …"):
+        written = write_report(run, path, against, seed, cards, _prices(price or []), memory)
+    console.print(f"[green]done[/] {escape(str(path))}  ({written / 2**20:.1f} MiB)", highlight=False, soft_wrap=True)
 
 
 def _prices(given: list[str]) -> dict[str, float]:
-    from pipeline.stages.registry import COMMANDS
+    from pipeline import COMMANDS
 
-    found = {}
-    for one in given:
-        stage, _, price = one.partition("=")
+    prices = {}
+    for option in given:
+        stage, _, price = option.partition("=")
         try:
-            found[stage] = float(price)
+            prices[stage] = float(price)
         except ValueError:
-            fail(f"--price {one}: expected STAGE=PRICE, such as download=0.4", EXIT_INVALID)
+            fail(f"--price {option}: expected STAGE=PRICE, such as download=0.4", EXIT_INVALID)
         if stage not in COMMANDS:
-            fail(f"--price {one}: {stage!r} is no stage; stages are {', '.join(COMMANDS)}", EXIT_INVALID)
-    return found
+            fail(f"--price {option}: {stage!r} is no stage; stages are {', '.join(COMMANDS)}", EXIT_INVALID)
+    return prices

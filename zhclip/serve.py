@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from zhclip.exits import EXIT_INVALID, fail, require
+from zhclip.console import EXIT_INVALID, fail
 
 
 def add_command(app: typer.Typer) -> None:
@@ -38,9 +39,10 @@ def serve_command(
     zhclip serve runs                                                       # http://127.0.0.1:8765
     ZHCLIP_TOKEN=$(openssl rand -hex 16) zhclip serve runs --host 0.0.0.0   # for others, behind TLS
     """
+    from foundation.extras import need
     from foundation.log import quiet_libraries
 
-    require("serve", "zhclip serve")
+    need("serve", "zhclip serve")
     quiet_libraries()
     from pipeline.serve.guard import SHORTEST_TOKEN, Access, is_loopback
 
@@ -59,12 +61,12 @@ def serve_command(
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
     except OSError as error:
         fail(f"--host {host} --port {port}: {error.strerror or error}", EXIT_INVALID)
-    return found
+    return listening
 
 
 def _serve(runs: Path, access, listening: socket.socket) -> None:  # type: ignore[no-untyped-def]
@@ -77,7 +79,9 @@ def _serve(runs: Path, access, listening: socket.socket) -> None:  # type: ignor
     config = uvicorn.Config(create_app(runs, access), log_level="warning", access_log=False, server_header=False)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     listening.listen(config.backlog)  # who reads the address may connect at once, and waits for the answer
-    console.print(f"[green]serving[/] {runs} at [bold]{address}[/]   Ctrl-C ends it", highlight=False, soft_wrap=True)
+    console.print(
+        f"[green]serving[/] {escape(str(runs))} at [bold]{address}[/]   Ctrl-C ends it", highlight=False, soft_wrap=True
+    )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
     console.print("stopped", highlight=False)

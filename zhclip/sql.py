@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from foundation.errors import ZhclipError
-from zhclip.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail
+from zhclip.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail
 
 LOG_WIDTH = 200  # columns where no terminal says how many it has
 
@@ -55,13 +54,10 @@ def sql_command(
 def _connect(run: str, attached: list[str], threads: int | None, memory: str | None):  # type: ignore[no-untyped-def]
     from pipeline.inspect.catalog import attach, connect
 
-    try:
-        connection = connect(run, threads, memory)
-        for one in attached:
-            name, _, place = one.partition("=")
-            attach(connection, name, place)
-    except ZhclipError as error:
-        fail(str(error), error.exit_code)
+    connection = connect(run, threads, memory)
+    for option in attached:
+        name, _, other = option.partition("=")
+        attach(connection, name, other)
     return connection
 
 
@@ -74,13 +70,13 @@ def _answer(connection, query: str, as_csv: bool, as_json: bool, parquet: Path |
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
 
     def work() -> None:
-        for found, last in output.statements(connection, query):
-            if found is None:
+        for answer, last in output.statements(connection, query):
+            if answer is None:
                 continue
             if not (as_csv or as_json or parquet):
-                output.as_table(found, console)
+                output.as_table(answer, console)
             elif last:
-                _write(found, as_csv, parquet)
+                _write(answer, as_csv, parquet)
 
     try:
         interruptible(connection, work)
@@ -94,13 +90,13 @@ def _answer(connection, query: str, as_csv: bool, as_json: bool, parquet: Path |
         fail("stopped", EXIT_INTERRUPTED)
 
 
-def _write(found, as_csv: bool, parquet: Path | None) -> None:  # type: ignore[no-untyped-def]
+def _write(answer, as_csv: bool, parquet: Path | None) -> None:  # type: ignore[no-untyped-def]
     from pipeline.inspect.sql import output
 
     if as_csv:
-        output.as_csv(found)
+        output.as_csv(answer)
     elif parquet is None:
-        output.as_json(found)
+        output.as_json(answer)
     else:
-        rows = output.as_parquet(found, parquet)
+        rows = output.as_parquet(answer, parquet)
         Console(stderr=True).print(f"[green]done[/] {escape(str(parquet))}  ({rows:,} rows)", highlight=False)

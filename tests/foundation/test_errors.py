@@ -8,6 +8,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from foundation.errors import InvalidInput, WorkFailed, ZhclipError
 from tests.paths import REPOSITORY
 from tests.trainer.published import write_published
 from trainer.cli import or_exit
-from zhclip.app import _or_exit
+from zhclip.console import CommandGroup
 
 # Not for people: how the download and the trainer's loader tell one bad image from a fault.
 CONTROL_FLOW = {"foundation.failure.Failure", "trainer.data.augment.BrokenImage"}
@@ -31,16 +32,25 @@ FAULTY_TRAINING = """
 import numpy as np, sys
 import trainer.train
 trainer.train.Trainer.run = lambda *_: np.zeros(3) + np.zeros(4)
-from zhclip.app import main
+from zhclip.__main__ import main
 main()
 """
+
+
+def command_line(work: Callable[[], None]) -> None:
+    """Does the work as a command of `zhclip`."""
+    app = typer.Typer(cls=CommandGroup)
+    app.callback()(lambda: None)
+    app.command("work")(work)
+    if code := app(["work"], standalone_mode=False):
+        raise typer.Exit(code)
 
 
 def _raise(error: Exception) -> None:
     raise error
 
 
-@pytest.mark.parametrize("run", [or_exit, _or_exit])
+@pytest.mark.parametrize("run", [or_exit, command_line])
 @pytest.mark.parametrize(("error", "code"), [(InvalidInput("no such recipe"), 2), (WorkFailed("2 items failed"), 1)])
 def test_an_error_for_people_is_one_line_and_its_exit_code(run, error, code, capsys) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(typer.Exit) as ended:
@@ -49,7 +59,7 @@ def test_an_error_for_people_is_one_line_and_its_exit_code(run, error, code, cap
     assert capsys.readouterr().err == f"zhclip: {error}\n"
 
 
-@pytest.mark.parametrize("run", [or_exit, _or_exit])
+@pytest.mark.parametrize("run", [or_exit, command_line])
 def test_a_fault_of_the_program_is_not_taken_for_a_message(run) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="could not be broadcast"):
         run(lambda: np.zeros(3) + np.zeros(4))

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
-SIBLINGS = ("filters", "pipeline", "trainer")
+SIBLINGS = ("foundation", "filters", "pipeline", "trainer")
 
 
 def describe_foreign_sibling() -> str | None:

@@ -1,0 +1,233 @@
+"""What zhclip does, as functions: the command line is these, parsed and printed. `from pipeline import curate, load_recipe`.
+
+Everything that is raised on purpose is a `foundation.errors.ZhclipError`, whose message says everything a person needs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foundation.errors import InvalidInput
+from foundation.extras import need
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.run.folder import Run
+from pipeline.run.names import RECIPE_FILE
+from pipeline.stages.opening import open_run, read_run
+from pipeline.stages.registry import COMMANDS as STAGES_OF_COMMAND
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.inspect.calibrate.estimate import Calibration
+    from pipeline.inspect.verify import Report
+    from pipeline.runners.progress import ProgressCallback
+    from pipeline.runners.retry import Retry
+
+COMMANDS = tuple(STAGES_OF_COMMAND)
+"""Names of the stages, as the command line and `curate` take them: translate, plan, download, score, select, publish."""
+
+EXTRAS = {"select": "plan", "publish": "plan"}  # of stages that have no extra of their own name
+RunOrFolder = Run | str | Path
+"""A run, or the folder that it lies in."""
+
+
+def curate(
+    recipe: Recipe | str | Path | None,
+    run_folder: str | Path,
+    *,
+    stages: Sequence[str] = COMMANDS,
+    workers: int | None = None,
+    beam_options: Sequence[str] = (),
+    progress: ProgressCallback | None = None,
+) -> Run:
+    """Start a run, or continue one: all stages, or some.
+
+    Args:
+        recipe: a recipe, its file, or `builtin:NAME`; None continues a run with its own.
+        run_folder: a new folder, or that of a run.
+        stages: names from `COMMANDS`; whatever their order here, they are done in the order of the flow.
+        workers: shards at a time on Beam's embedded runner; by default one a core.
+        beam_options: as Beam's command line takes them, such as `["--runner=FlinkRunner"]`.
+        progress: called as the run moves on; see `pipeline.runners.progress.ProgressReader` for when.
+
+    Raises:
+        InvalidInput: a recipe, folder, stage or option cannot be used, or the run was started with another recipe.
+        WorkFailed: shards could not be done (all others are committed), or more failed than the recipe allows.
+    """
+    _check_stages(stages)
+    if beam_options:
+        check_beam_options(beam_options)
+    if recipe is None:
+        run = read_run(run_folder)
+    else:
+        run, _ = open_run(run_folder, recipe if isinstance(recipe, Recipe) else load_recipe(recipe))
+    run_stages(run, stages, workers=workers, beam_options=beam_options, progress=progress)
+    return run
+
+
+def run_stages(
+    run: Run,
+    stages: Sequence[str] = COMMANDS,
+    *,
+    workers: int | None = None,
+    beam_options: Sequence[str] = (),
+    progress: ProgressCallback | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Do stages of a run that is open. Arguments and errors are those of `curate`.
+
+    Args:
+        before: done first, while no other process works on this run.
+    """
+    _check_stages(stages)
+    from pipeline.runners.driver import run_stages as drive
+    from pipeline.runners.progress import ProgressReader
+
+    check_beam_options(beam_options)
+    with ProgressReader(progress) if progress else nullcontext(lambda *_: None) as watch:
+        drive(run, stages, workers or os.cpu_count() or 1, beam_options, watch, before)
+
+
+def failed_downloads(run: RunOrFolder, reasons: Sequence[str] = (), above: float = 0.0) -> Retry:
+    """What `retry` would fetch again.
+
+    Args:
+        reasons: codes of the download; by default all that may have passed (timeouts, lost connections, 5xx and so on).
+        above: only shards of which a larger share than this failed so.
+
+    Raises:
+        InvalidInput: there is no run, or a reason that the download does not give.
+    """
+    from pipeline.runners import retry as downloads
+
+    return downloads.find(_run(run), list(reasons), above)
+
+
+def retry(
+    run: RunOrFolder,
+    failed: Retry,
+    *,
+    workers: int | None = None,
+    beam_options: Sequence[str] = (),
+    progress: ProgressCallback | None = None,
+) -> int:
+    """Fetch images again, score their shards again, select and publish anew; what was fetched stays.
+
+    Args:
+        failed: from `failed_downloads`. The others are those of `curate`.
+
+    Returns:
+        how many images came this time.
+    """
+    from pipeline.runners import retry as downloads
+
+    run = _run(run)
+    if not failed.shards:
+        return 0
+    before = downloads.fetched(run, failed.shards)
+    stages = COMMANDS[COMMANDS.index("download") :]
+    run_stages(
+        run,
+        stages,
+        workers=workers,
+        beam_options=beam_options,
+        progress=progress,
+        before=lambda: downloads.prepare(run, failed),
+    )
+    return downloads.fetched(run, failed.shards) - before
+
+
+def own_recipe(run_folder: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that a run was started with, with `key.path=value` overrides laid over it.
+
+    Raises:
+        InvalidInput: there is no run, or an override cannot be used.
+    """
+    run = read_run(run_folder)
+    return load_recipe(run.folder / RECIPE_FILE, overrides) if overrides else run.recipe
+
+
+def status(run: RunOrFolder) -> dict[str, Any]:
+    """How far a run is and where every row went, as plain JSON types: what `zhclip status --json` prints."""
+    from pipeline.inspect.status import summary
+
+    return summary(_run(run))
+
+
+def verify(run: RunOrFolder, console: Console | None = None) -> Report:
+    """Recompute every count and hash of a run. The report has `checked`, numbers by name, and `problems`, sentences.
+
+    Args:
+        console: where to show progress; by default nowhere.
+    """
+    from rich.console import Console
+
+    from pipeline.inspect.verify import verify_run
+
+    return verify_run(_run(run), console or Console(quiet=True))
+
+
+def calibrate(
+    run: RunOrFolder,
+    *,
+    source: str | None = None,
+    sample: int = 2000,
+    mismatched: float | None = None,
+    seed: int = 0,
+    keep: float = 0.8,
+    precision: float = 0.95,
+    out: str | Path | None = None,
+) -> tuple[list[Calibration], Path]:
+    """Score a sample of a run's pairs again, true and shuffled, and write calibration.png, .json and .parquet.
+
+    Args:
+        source: only this one.
+        sample: images scored again, per source.
+        mismatched: share of pairs with another image's caption; by default estimated.
+        seed: chooses and shuffles the sample.
+        keep: the share that one of the two thresholds keeps.
+        precision: the precision that the other one has.
+        out: folder of the results; by default calibration/ in the run.
+
+    Returns:
+        one estimate per source, and the folder that they were written to.
+    """
+    need("score", "zhclip calibrate")
+    from pipeline.inspect.calibrate import report
+    from pipeline.inspect.calibrate.estimate import calibrate as estimate
+    from pipeline.inspect.calibrate.plot import plot
+
+    run = _run(run)
+    calibrations = estimate(run, source, sample, mismatched, seed)
+    folder = Path(out) if out else run.folder / "calibration"
+    report.write(run, calibrations, folder, keep, precision)
+    plot(calibrations, folder / "calibration.png", keep, precision)
+    return calibrations, folder
+
+
+def check_beam_options(options: Sequence[str]) -> None:
+    """Refuse an option that Beam does not know.
+
+    Raises:
+        InvalidInput: it names the nearest known option.
+    """
+    need("plan", "Beam")
+    from pipeline.runners.options import check_beam_options as check
+
+    check(options)
+
+
+def _run(run: RunOrFolder) -> Run:
+    return run if isinstance(run, Run) else read_run(run)
+
+
+def _check_stages(stages: Sequence[str]) -> None:
+    """Check that all of them exist, and that what they need is installed."""
+    for stage in stages:
+        if stage not in COMMANDS:
+            raise InvalidInput(f"{stage!r} is no stage; stages are {', '.join(COMMANDS)}")
+        need(EXTRAS.get(stage, stage), f"zhclip {stage}")

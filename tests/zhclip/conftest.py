@@ -1,0 +1,5 @@
+"""Fixtures of the command line's tests."""
+
+from tests.zhclip.shop import shop, sold
+
+__all__ = ["shop", "sold"]

@@ -1,0 +1,88 @@
+"""The commands that look at a run: `status`, `verify` and `calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from zhclip.console import EXIT_FAILED, print_json
+
+RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to a command line."""
+    app.command("status")(status_command)
+    app.command("verify")(verify_command)
+    app.command("calibrate")(calibrate_command)
+
+
+def status_command(run: RunFolder, as_json: Json = False) -> None:
+    """Shows how far a run is and where every row went."""
+    from pipeline import read_run, status
+    from pipeline.inspect.status import print_status
+
+    opened = read_run(run)
+    if as_json:
+        print_json(status(opened))
+    else:
+        print_status(opened, Console())
+
+
+def verify_command(run: RunFolder, as_json: Json = False) -> None:
+    """Recomputes every count and hash of a run; names each shard and key that is wrong. Exit code 1 if any is."""
+    from pipeline import verify
+
+    report = verify(run, Console(stderr=True, quiet=as_json))
+    if as_json:
+        print_json({"checked": report.checked, "problems": report.problems})
+    else:
+        report.print(Console())
+    raise typer.Exit(EXIT_FAILED if report.problems else 0)
+
+
+def calibrate_command(
+    run: RunFolder,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    keep: Annotated[float, typer.Option(help="Find the threshold that keeps this share.", min=0, max=1)] = 0.8,
+    precision: Annotated[float, typer.Option(help="Find the threshold that is this precise.", min=0, max=1)] = 0.95,
+    mismatched: Annotated[
+        float | None,
+        typer.Option(help="Share of pairs with another image's caption; by default estimated.", min=0, max=1),
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Images scored again, per source.", min=2)] = 2000,
+    seed: Annotated[int, typer.Option(help="Chooses and shuffles the sample.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; by default RUN/calibration.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Shows what thresholds mean for a run's scorer: scores of its pairs beside those of shuffled pairs.
+
+    Writes calibration.png, .json and .parquet.
+    """
+    from foundation.log import quiet_libraries
+
+    quiet_libraries()
+    from pipeline import calibrate, read_run
+    from pipeline.inspect.calibrate import report
+
+    opened = read_run(run)
+    calibrations, folder = calibrate(
+        opened,
+        source=source,
+        sample=sample,
+        mismatched=mismatched,
+        seed=seed,
+        keep=keep,
+        precision=precision,
+        out=out or run / "calibration",
+    )
+    if as_json:
+        print_json(report.as_json(opened, calibrations, keep, precision))
+    else:
+        report.print_tables(calibrations, keep, precision, Console())
+        Console(stderr=True).print(f"[green]done[/] {escape(str(folder))}/calibration.png", highlight=False)
