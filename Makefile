@@ -41,6 +41,7 @@ lint: $(VENV)/.installed ## style, types, and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_names.py
 
 format: $(VENV)/.installed ## put the code into shape
 	$(BIN)/ruff check --fix .

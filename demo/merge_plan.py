@@ -52,7 +52,6 @@ TEST_IMAGES: dict[Size, int] = {"demo": 44, "test": 12}  # of the evaluation set
 
 
 HAN = re.compile("[一-鿿]")
-UNFIT = LEFT_OUT | {"1f595"}  # a rude gesture
 
 
 @dataclass(frozen=True)

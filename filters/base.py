@@ -1,4 +1,4 @@
-"""What a filter is: a small, validated piece of configuration that looks at a whole Arrow table at once.
+"""The base of every filter: a small, validated piece of configuration that reads a whole Arrow table at once.
 
 A filter never drops a row. It answers, for every row and every reason it knows, whether the row is to be rejected; all
 filters see all rows, so a rejected pair keeps all of its reasons.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from foundation.config import Config
 
+Scope = Literal["row", "caption_group"]
 MAX_REASONS = 63
 
 
@@ -25,7 +26,7 @@ class Filter(Config):
     reasons: ClassVar[Mapping[str, str]] = {}  # each reason code it can give, as in the ledger → what the code says
     columns: ClassVar[tuple[str, ...]] = ()  # the columns of PAIR_SCHEMA that it reads
     optional_columns: ClassVar[tuple[str, ...]] = ()  # further columns, read where the table has them
-    needs_all_captions: ClassVar[bool] = False  # True: all rows with an equal caption must be in one table
+    scope: ClassVar[Scope] = "row"  # caption_group: all rows with an equal caption must be in one table
 
     @abstractmethod
     def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
@@ -40,21 +41,21 @@ class Filter(Config):
 
 
 def reasons_of(filters: Sequence[Filter]) -> tuple[str, ...]:
-    """All reason codes of `filters`, in order; the position of a reason is its bit in `judge`'s answer."""
+    """All reason codes of `filters`, in order; the position of a reason is its bit in `reason_bits`'s answer."""
     names = tuple(reason for rule in filters for reason in rule.reasons)
     if len(set(names)) < len(names) or len(names) > MAX_REASONS:
         raise ValueError(f"reasons must be unique and at most {MAX_REASONS}: {names}")
     return names
 
 
-def judge(filters: Sequence[Filter], pairs: pa.Table) -> np.ndarray:
+def reason_bits(filters: Sequence[Filter], pairs: pa.Table) -> np.ndarray:
     """uint64 array of `pairs.num_rows`: bit i is set where reason i of `reasons_of(filters)` rejects the row."""
     bits = np.zeros(pairs.num_rows, dtype=np.uint64)
     position = 0
-    for one in filters:
-        extra = [name for name in one.optional_columns if name in pairs.column_names]
-        masks = one.rejects(pairs.select([*one.columns, *extra]))
-        for reason in one.reasons:
+    for rule in filters:
+        extra = [name for name in rule.optional_columns if name in pairs.column_names]
+        masks = rule.rejects(pairs.select([*rule.columns, *extra]))
+        for reason in rule.reasons:
             bits |= as_numpy(masks[reason]).astype(np.uint64) << np.uint64(position)
             position += 1
     return bits
@@ -74,7 +75,7 @@ def decode_reasons(bits: np.ndarray, names: Sequence[str]) -> pa.ListArray:
 
 def split(pairs: pa.Table, filters: Sequence[Filter]) -> tuple[pa.Table, pa.Table]:
     """The rows no filter rejects, and the rejected ones with all of their reasons in a `reasons` column."""
-    bits = judge(filters, pairs)
+    bits = reason_bits(filters, pairs)
     rejected = pairs.filter(pa.array(bits != 0))
     reasons = decode_reasons(bits[bits != 0], reasons_of(filters))
     return pairs.filter(pa.array(bits == 0)), rejected.append_column("reasons", reasons)

@@ -67,7 +67,7 @@ class Blacklist(Filter):
     words: tuple[str, ...] = value((), "further entries; `re:` begins a regular expression (Rust syntax)")
     lists: tuple[str, ...] = value((), "files of further entries: UTF-8, one a line, # for comments", "fsspec paths")
     confirm_with_jieba: bool = value(False, "count a word only where it begins and ends at word boundaries of jieba")
-    allow: tuple[str, ...] = value((), "words that are exceptions: nothing inside them is found")
+    allow: tuple[str, ...] = value((), "words that are exceptions: entries inside them do not count")
 
     @model_validator(mode="after")
     def _readable(self) -> Blacklist:
@@ -79,28 +79,34 @@ class Blacklist(Filter):
         patterns = self._patterns()
         captions = normal_forms(pairs["caption"])
         suspects = np.flatnonzero(_screen(captions, patterns).to_numpy())
-        few = self._without_allowed(captions.gather(suspects))
+        texts = self._without_allowed(captions.gather(suspects))
         masks = {}
         for reason, name in zip(self.reasons, (*CATEGORIES, USER), strict=True):
             rejected = np.zeros(len(captions), dtype=bool)
             if name in patterns:
-                rejected[suspects] = self._found(few, patterns[name])
+                rejected[suspects] = self._matching(texts, patterns[name])
             masks[reason] = pa.array(rejected)
         return masks
 
     def matches(self, caption: str) -> list[tuple[str, str]]:
-        """Why a caption is rejected: (category, entry as its list has it) of every entry found in it."""
+        """Why a caption is rejected: (category, entry as its list has it) of every entry that it contains."""
         return list(self.hits([caption]))
 
     def hits(self, captions: Sequence[str]) -> dict[tuple[str, str], list[int]]:
-        """(category, entry) → positions of the captions in which the entry is found, for entries that are found at all."""
+        """(category, entry) → positions of the captions that contain the entry, for entries that any caption contains.
+
+        Entries are searched one by one only in the captions that contain some entry of their category.
+        """
         texts = self._without_allowed(pl.Series([normal_form(caption) for caption in captions], dtype=pl.String))
-        found = {
-            (name, entry): np.flatnonzero(self._found(texts, _compile({entry: expression}))).tolist()
-            for name, patterns in self._patterns().items()
-            for entry, expression in patterns.entries.items()
-        }
-        return {hit: positions for hit, positions in found.items() if positions}
+        hits: dict[tuple[str, str], list[int]] = {}
+        for name, patterns in self._patterns().items():
+            suspects = np.flatnonzero(_contains_any(texts, patterns))
+            suspect_texts = texts.gather(suspects)
+            for entry, expression in patterns.entries.items() if len(suspects) else ():
+                positions = suspects[self._matching(suspect_texts, _single(entry, expression))]
+                if len(positions):
+                    hits[name, entry] = positions.tolist()
+        return hits
 
     def _patterns(self) -> dict[str, Patterns]:
         return _load(self.categories, self.words, self.lists)
@@ -110,18 +116,30 @@ class Blacklist(Filter):
             return captions
         return captions.str.replace_all("|".join(re.escape(normal_form(word)) for word in self.allow), MASKED)
 
-    def _found(self, captions: pl.Series, patterns: Patterns) -> np.ndarray:
-        found = np.zeros(len(captions), dtype=bool)
+    def _matching(self, captions: pl.Series, patterns: Patterns) -> np.ndarray:
+        """Bool array, one per caption: whether it contains an entry."""
+        matching = np.zeros(len(captions), dtype=bool)
         if patterns.regexes:
-            found |= captions.str.contains(patterns.regexes).to_numpy()
+            matching |= captions.str.contains(patterns.regexes).to_numpy()
         if patterns.words:
-            hit = captions.str.contains(patterns.words).to_numpy()
-            found |= _confirmed(captions, hit & ~found, patterns.words) if self.confirm_with_jieba else hit
-        return found
+            with_word = captions.str.contains(patterns.words).to_numpy()
+            if self.confirm_with_jieba:
+                with_word = _confirmed(captions, with_word & ~matching, patterns.words)
+            matching |= with_word
+        return matching
+
+
+def _contains_any(captions: pl.Series, patterns: Patterns) -> np.ndarray:
+    """Bool array, one per caption: whether an entry may be in it, before jieba confirms words."""
+    contains = np.zeros(len(captions), dtype=bool)
+    for union in (patterns.words, patterns.regexes):
+        if union:
+            contains |= captions.str.contains(union).to_numpy()
+    return contains
 
 
 def _screen(captions: pl.Series, patterns: dict[str, Patterns]) -> pl.Series:
-    """True where an entry of any category may be found, in two passes over all categories; the few are searched well."""
+    """True where an entry of any category may be: two quick passes over all categories, before the exact search."""
     words = _union(union for p in patterns.values() for union in (p.words, p.hints))
     hit = pl.Series(np.zeros(len(captions), dtype=bool))
     for union in (words, _union(p.others for p in patterns.values())):
@@ -148,10 +166,10 @@ def _load(categories: tuple[str, ...], words: tuple[str, ...], lists: tuple[str,
     """The patterns of each category, and of the user's own entries, read and checked once."""
     folder = resources.files("filters") / "words"
     loaded = {name: _entries((folder / f"{name}.txt").read_text("utf-8").splitlines(), name) for name in categories}
-    own = _entries(words, "words")
+    user_entries = _entries(words, "words")
     for path in lists:
-        own |= _entries(_read(path), path)
-    return {name: _compile(entries) for name, entries in {**loaded, USER: own}.items() if entries}
+        user_entries |= _entries(_read(path), path)
+    return {name: _compile(entries) for name, entries in {**loaded, USER: user_entries}.items() if entries}
 
 
 def _read(path: str) -> list[str]:
@@ -162,8 +180,8 @@ def _read(path: str) -> list[str]:
         raise WordListError(f"word list {path} cannot be read: {error}") from error
 
 
-def _entries(lines: Iterable[str], place: str) -> dict[str, str]:
-    """Entries as written, and their expressions in normal form. WordListError names the place of a broken one."""
+def _entries(lines: Iterable[str], location: str) -> dict[str, str]:
+    """Entries as written, and their expressions in normal form. WordListError says where a broken entry stands."""
     entries = {}
     for number, line in enumerate(lines, 1):
         entry = line.strip()
@@ -171,20 +189,20 @@ def _entries(lines: Iterable[str], place: str) -> dict[str, str]:
             continue
         if entry.startswith("re:"):
             expression = _normal_regex(entry.removeprefix("re:").strip())
-            _check(expression, f"{place}, entry {number}: {entry}")
+            _check(expression, f"{location}, entry {number}: {entry}")
         else:
             expression = re.escape(normal_form(entry))
         entries[entry] = expression
     return entries
 
 
-def _check(expression: str, place: str) -> None:
+def _check(expression: str, location: str) -> None:
     try:
         empty = pl.Series([""]).str.contains(expression, strict=True)[0]
     except pl.exceptions.ComputeError as error:
-        raise WordListError(f"broken regular expression in {place}: {error}") from error
+        raise WordListError(f"broken regular expression in {location}: {error}") from error
     if empty:
-        raise WordListError(f"regular expression matches every caption, even an empty one, in {place}")
+        raise WordListError(f"regular expression matches every caption, even an empty one, in {location}")
 
 
 def _normal_regex(regex: str) -> str:
@@ -199,9 +217,15 @@ def _compile(entries: dict[str, str]) -> Patterns:
     regexes = [expression for entry, expression in entries.items() if entry.startswith("re:")]
     words = [expression for entry, expression in entries.items() if not entry.startswith("re:")]
     needed = {regex: required_words(regex.removeprefix("(?:").removesuffix(")")) for regex in regexes}
-    hints = sorted({re.escape(word) for found in needed.values() for word in found or ()})
-    others = [regex for regex, found in needed.items() if not found]
+    hints = sorted({re.escape(word) for words_of_regex in needed.values() for word in words_of_regex or ()})
+    others = [regex for regex, words_of_regex in needed.items() if not words_of_regex]
     return Patterns(entries, _union(words), _union(regexes), _union(hints), _union(others))
+
+
+def _single(entry: str, expression: str) -> Patterns:
+    """Patterns of one entry, for `_matching` alone: without the hints that speed up a search through many."""
+    is_regex = entry.startswith("re:")
+    return Patterns({entry: expression}, None if is_regex else expression, expression if is_regex else None, None, None)
 
 
 def _union(expressions: Iterable[str | None]) -> str | None:

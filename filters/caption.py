@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import model_validator
 
-from filters.base import Filter
+from filters.base import Filter, Scope
 from filters.text import mask, strings
 from foundation.config import value
 
@@ -87,7 +87,7 @@ class CaptionFrequency(Filter):
         "caption_too_frequent": "the caption occurs more than `max` times in its source",
     }
     columns: ClassVar[tuple[str, ...]] = ("source", "url", "caption")
-    needs_all_captions: ClassVar[bool] = True
+    scope: ClassVar[Scope] = "caption_group"
 
     max: int = value(10, "how often a caption may occur in its source", "occurrences", ge=1)
 

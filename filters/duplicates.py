@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from filters.base import Filter
+from filters.base import Filter, Scope
 from filters.caption import hash_of
 from filters.text import mask, strings
 from filters.url import canonical_url
@@ -30,7 +30,7 @@ class Duplicates(Filter):
     }
     columns: ClassVar[tuple[str, ...]] = ("url", "caption")
     optional_columns: ClassVar[tuple[str, ...]] = ("priority",)
-    needs_all_captions: ClassVar[bool] = True
+    scope: ClassVar[Scope] = "caption_group"
 
     same_image_url: bool = value(
         True, "reject a second row of a caption whose url differs only in scheme, host case, port, www, query, fragment"

@@ -40,7 +40,7 @@ def _outermost(tokens: list[str]) -> list[list[str]] | None:
             continue
         parts.append([run])
         run = ""
-        if not optional and token.startswith("(") and all(_plain(one) or one == "|" for one in body):
+        if not optional and token.startswith("(") and all(_plain(character) or character == "|" for character in body):
             parts.append("".join(body).split("|"))
     return [*parts, [run]]
 

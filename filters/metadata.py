@@ -38,8 +38,24 @@ class MetadataSimilarity(Filter):
         return {"similarity_too_low": _mask(low), "similarity_missing": _missing(known, self.missing)}
 
 
-class Punsafe(Filter):
-    """Rejects pairs that the data set's classifier holds for unsafe; missing: null, NaN, outside 0 to 1."""
+class MaxScore(Filter):
+    """Rejects pairs whose score of a classifier is above `max`; missing: null, NaN, outside 0 to 1.
+
+    A subclass has one column, and two reasons: too high, and missing. Scores are compared in float32, as they are stored.
+    """
+
+    max: float
+    missing: Missing = value("keep", "what becomes of a pair without a score")
+
+    def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
+        """Masks for too high, and for missing where `missing` rejects."""
+        score, known = _plausible(pairs[self.columns[0]], 0, 1)
+        too_high = pc.and_(known, pc.greater(score, pa.scalar(self.max, pa.float32())))
+        return dict(zip(self.reasons, (_mask(too_high), _missing(known, self.missing)), strict=True))
+
+
+class Punsafe(MaxScore):
+    """Rejects pairs that the data set's classifier holds for unsafe."""
 
     reasons: ClassVar[Mapping[str, str]] = {
         "punsafe_too_high": "the data set's unsafe score is above `max`",
@@ -48,16 +64,10 @@ class Punsafe(Filter):
     columns: ClassVar[tuple[str, ...]] = ("punsafe",)
 
     max: float = value(0.5, "highest unsafe score kept", "probability", ge=0, le=1)
-    missing: Missing = value("keep", "what becomes of a pair without a score")
-
-    def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
-        """Masks for `punsafe_too_high` and `punsafe_missing`."""
-        high, missing = _too_high(pairs["punsafe"], self.max, self.missing)
-        return {"punsafe_too_high": high, "punsafe_missing": missing}
 
 
-class Pwatermark(Filter):
-    """Rejects pairs that the data set's classifier holds for watermarked; missing: null, NaN, outside 0 to 1.
+class Pwatermark(MaxScore):
+    """Rejects pairs that the data set's classifier holds for watermarked.
 
     0.8 is the bound that LAION-Aesthetics is said to have used (with 0.5 for `punsafe`); not verified.
     """
@@ -69,12 +79,6 @@ class Pwatermark(Filter):
     columns: ClassVar[tuple[str, ...]] = ("pwatermark",)
 
     max: float = value(0.8, "highest watermark score kept", "probability", ge=0, le=1)
-    missing: Missing = value("keep", "what becomes of a pair without a score")
-
-    def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
-        """Masks for `pwatermark_too_high` and `pwatermark_missing`."""
-        high, missing = _too_high(pairs["pwatermark"], self.max, self.missing)
-        return {"pwatermark_too_high": high, "pwatermark_missing": missing}
 
 
 class DeclaredSize(Filter):
@@ -104,9 +108,9 @@ class DeclaredSize(Filter):
         """Masks for `image_too_small`, `image_too_large` and `image_aspect` (which needs both sides)."""
         width, height = (pc.if_else(pc.greater(side, 0), side, None) for side in (pairs["width"], pairs["height"]))
         shorter, longer = pc.min_element_wise(width, height), pc.max_element_wise(width, height)  # these skip nulls
-        both = pc.and_(pc.is_valid(width), pc.is_valid(height))
+        both_known = pc.and_(pc.is_valid(width), pc.is_valid(height))
         limit = pc.multiply(shorter.cast(pa.float64()), self.max_aspect or 1.0)
-        aspect = pc.and_(pc.greater(longer.cast(pa.float64()), limit), pc.and_(both, self.max_aspect is not None))
+        aspect = pc.and_(pc.greater(longer.cast(pa.float64()), limit), pc.and_(both_known, self.max_aspect is not None))
         large = pc.greater(longer, self.max_side if self.max_side is not None else 2**31 - 1)
         return {
             "image_too_small": _mask(pc.less(shorter, self.min_side)),
@@ -137,19 +141,12 @@ def _mask(answer: pa.ChunkedArray) -> pa.BooleanArray:
     return pc.fill_null(answer, False).combine_chunks()
 
 
-def _plausible(column: pa.ChunkedArray, lowest: float, highest: float) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """The column as float32, and where it holds a number from `lowest` to `highest` (NaN compares false)."""
+def _plausible(column: pa.ChunkedArray, lower: float, upper: float) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """The column as float32, and where it holds a number from `lower` to `upper` (NaN compares false)."""
     number = column.cast(pa.float32())
-    inside = pc.and_(pc.greater_equal(number, lowest), pc.less_equal(number, highest))
+    inside = pc.and_(pc.greater_equal(number, lower), pc.less_equal(number, upper))
     return number, pc.fill_null(inside, False)
 
 
 def _missing(known: pa.ChunkedArray, missing: Missing) -> pa.BooleanArray:
     return _mask(pc.and_(pc.invert(known), missing == "reject"))
-
-
-def _too_high(column: pa.ChunkedArray, highest: float, missing: Missing) -> tuple[pa.BooleanArray, pa.BooleanArray]:
-    """Masks: above `highest`, and missing where that is rejected. Compared in float32, as the column is stored."""
-    score, known = _plausible(column, 0, 1)
-    high = pc.and_(known, pc.greater(score, pa.scalar(highest, pa.float32())))
-    return _mask(high), _missing(known, missing)

@@ -41,9 +41,9 @@ class Rules(Config):
         return tuple(rule for name in type(self).model_fields if (rule := getattr(self, name)) is not None)
 
     def row_filters(self) -> tuple[Filter, ...]:
-        """Those that judge each row alone, so that any batch of rows will do."""
-        return tuple(rule for rule in self.filters() if not rule.needs_all_captions)
+        """The filters that look at each row alone, so that any batch of rows will do."""
+        return tuple(rule for rule in self.filters() if rule.scope == "row")
 
-    def caption_filters(self) -> tuple[Filter, ...]:
-        """Those that must see all rows of equal captions in one table."""
-        return tuple(rule for rule in self.filters() if rule.needs_all_captions)
+    def group_filters(self) -> tuple[Filter, ...]:
+        """The filters that must see all rows of equal captions in one table."""
+        return tuple(rule for rule in self.filters() if rule.scope == "caption_group")

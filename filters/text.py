@@ -62,7 +62,7 @@ def normal_forms(texts: pa.StringArray | pa.ChunkedArray) -> pl.Series:
     slices = [chunk.slice(i, SLICE) for chunk in chunks for i in range(0, len(chunk), SLICE)]
     if not slices:
         return pl.Series(dtype=pl.String)
-    return pl.Series(pl.from_arrow(pa.chunked_array([_normal_slice(one) for one in slices])), dtype=pl.String)
+    return pl.Series(pl.from_arrow(pa.chunked_array([_normal_slice(rows) for rows in slices])), dtype=pl.String)
 
 
 def _normal_slice(rows: pa.LargeStringArray) -> pa.LargeStringArray:

@@ -64,7 +64,7 @@ class TranslationCheck(Filter):
         text = english.is_not_null() & ~blank
         words = english.str.count_matches(WORD)
         same = caption.str.strip_chars().str.to_lowercase() == english.str.strip_chars().str.to_lowercase()
-        found = {
+        rejected_by_reason = {
             "translation_empty": english.is_not_null() & blank,
             "translation_untranslated": text & (same | _over(caption, r"\p{Latin}", self.max_latin, characters)),
             "translation_repeats": text & self._repeats(caption),
@@ -72,7 +72,7 @@ class TranslationCheck(Filter):
             "translation_not_chinese": text
             & (caption.str.count_matches(r"\p{Han}") < self.min_han * characters.clip(1)),
         }
-        return {reason: mask(rejected) for reason, rejected in found.items()}
+        return {reason: mask(rejected) for reason, rejected in rejected_by_reason.items()}
 
     def _length_is_off(self, characters: pl.Series, words: pl.Series) -> pl.Series:
         return (characters < self.min_per_word * words) | (characters > self.max_per_word * words)
@@ -87,10 +87,10 @@ class TranslationCheck(Filter):
         lengths = letters.str.len_chars().to_numpy()
         rows = np.repeat(np.arange(len(letters)), lengths)
         points = np.frombuffer("".join(letters).encode("utf-32-le"), dtype=np.uint32)
-        found = np.zeros(len(letters), dtype=bool)
+        repeats = np.zeros(len(letters), dtype=bool)
         for period in range(1, self.max_gram + 1):
-            found[rows[_runs(points, rows, period, period * self.max_repeats)]] = True
-        return found | ((lengths >= 20) & (_distinct_pairs(points, rows, len(letters)) < self.min_distinct))
+            repeats[rows[_runs(points, rows, period, period * self.max_repeats)]] = True
+        return repeats | ((lengths >= 20) & (_distinct_pairs(points, rows, len(letters)) < self.min_distinct))
 
 
 def _over(text: pl.Series, pattern: str, share: float, of: pl.Series) -> pl.Series:

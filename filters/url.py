@@ -58,11 +58,11 @@ class UrlSanity(Filter):
         """Masks for `url_missing`, `url_malformed`, `url_scheme` and `url_private`; at most one is True in a row."""
         url = strings(pairs, "url").fill_null("")
         doubtful = np.flatnonzero(~self._sound(url).to_numpy())
-        verdicts = self._examine(url.gather(doubtful))
+        examined = self._examine(url.gather(doubtful))
         masks = {}
         for reason in self.reasons:
             rejected = np.zeros(len(url), dtype=bool)
-            rejected[doubtful] = verdicts[reason].to_numpy()
+            rejected[doubtful] = examined[reason].to_numpy()
             masks[reason] = pa.array(rejected)
         return masks
 
@@ -166,20 +166,21 @@ def canonical_url(urls: pl.Series) -> pl.Series:
     """
     urls = urls.cast(pl.String)
     part = urls.str.extract(r"(#xywh=[^#]*)$") if urls.str.contains("#xywh=", literal=True).any() else None
-    whole = _canonical_whole(urls)
-    return whole if part is None else whole + part.fill_null("")
+    canonical = _without_part(urls)
+    return canonical if part is None else canonical + part.fill_null("")
 
 
-def _canonical_whole(urls: pl.Series) -> pl.Series:
+def _without_part(urls: pl.Series) -> pl.Series:
+    """Canonical urls without their fragment."""
     plain = urls.str.contains(PLAIN).fill_null(True)
     if plain.all():
         return _canonical_plain(urls)
     is_plain = plain.to_numpy()
     easy, hard = np.flatnonzero(is_plain), np.flatnonzero(~is_plain)
-    both = pl.concat([_canonical_plain(urls.gather(easy)), _canonical_any(urls.gather(hard))])
+    canonical = pl.concat([_canonical_plain(urls.gather(easy)), _canonical_any(urls.gather(hard))])
     position = np.empty(len(urls), dtype=np.int64)
     position[np.concatenate([easy, hard])] = np.arange(len(urls))
-    return both.gather(position)
+    return canonical.gather(position)
 
 
 def _canonical_plain(urls: pl.Series) -> pl.Series:
@@ -195,5 +196,5 @@ def _canonical_any(urls: pl.Series) -> pl.Series:
     frame = pl.DataFrame({"host": host, "default": default, "path": parts["path"]})
     bare = pl.col("host").str.strip_suffix(pl.col("default")).str.strip_suffix(":").str.strip_prefix("www.")
     slash = pl.when(pl.col("path") == "").then(pl.lit("/")).otherwise(pl.col("path"))
-    whole = pl.when(pl.col("host").is_null()).then(pl.col("path")).otherwise(pl.concat_str(bare, slash))
-    return frame.select(whole).to_series()
+    address = pl.when(pl.col("host").is_null()).then(pl.col("path")).otherwise(pl.concat_str(bare, slash))
+    return frame.select(address).to_series()

@@ -24,8 +24,8 @@ SHARES = {"laion": 0.45, "wukong": 0.35, "danqing": 0.2}
 ENDINGS = {"laion": "parquet", "wukong": "csv", "danqing": "parquet"}
 ROWS_PER_FILE = 250_000
 MALFORMED = 5  # lines of each CSV file with a column too many
-SAME = ("own", "pair", "respelt", "image", "caption")  # what a row has in common with an earlier one
 SAME_SHARES = shares([0.89, 0.03, 0.015, 0.035, 0.03])
+"""What a row shares with an earlier one: nothing, the pair, the pair with its url spelt otherwise, the image, the caption."""
 POOLED = 0.06  # of urls show a picture that others show too
 LANGUAGES = pa.array(["zh", "en", "ja", "zh-Latn", "ko"])
 LANGUAGE_SHARES = shares([0.86, 0.07, 0.03, 0.03, 0.01])

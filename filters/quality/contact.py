@@ -69,15 +69,15 @@ class ContactDetails(Filter):
         """A mask for each of `reasons`; all False for kinds that are not in `kinds`."""
         captions = normal_forms(pairs["caption"])
         suspects = np.flatnonzero(captions.str.contains(SCREEN).to_numpy()) if len(captions) else np.zeros(0, np.int64)
-        few = captions.gather(suspects)
+        suspect_captions = captions.gather(suspects)
         masks = {}
         for reason, kind in zip(self.reasons, KINDS, strict=True):
             rejected = np.zeros(len(captions), bool)
             if kind in self.kinds:
-                rejected[suspects] = _any(few, PATTERNS[kind])
+                rejected[suspects] = _any(suspect_captions, PATTERNS[kind])
             masks[reason] = pa.array(rejected)
         return masks
 
 
 def _any(captions: pl.Series, patterns: Iterable[str]) -> np.ndarray:
-    return captions.str.contains("|".join(f"(?:{one})" for one in patterns)).to_numpy()
+    return captions.str.contains("|".join(f"(?:{pattern})" for pattern in patterns)).to_numpy()

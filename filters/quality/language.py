@@ -48,22 +48,26 @@ class CaptionLanguage(Filter):
 
     def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
         """A mask for each of `reasons`; all False for languages that are not in `reject`."""
-        found: dict[str, list[np.ndarray]] = {name: [np.zeros(0, bool)] for name in LANGUAGES}
+        rejected: dict[str, list[np.ndarray]] = {name: [np.zeros(0, bool)] for name in LANGUAGES}
         for captions in slices(pairs["caption"]):
             kinds = _kinds()[captions.points]
             kana, hangul, cantonese, han = (captions.count(kinds == kind) for kind in range(1, JAPANESE_HAN + 1))
-            found["japanese"].append((kana > self.max_kana) | (han > self.max_japanese_han))
-            found["korean"].append(hangul > self.max_hangul)
-            found["cantonese"].append(cantonese > self.max_cantonese)
+            rejected["japanese"].append((kana > self.max_kana) | (han > self.max_japanese_han))
+            rejected["korean"].append(hangul > self.max_hangul)
+            rejected["cantonese"].append(cantonese > self.max_cantonese)
         return {f"caption_{name}": pa.array(np.concatenate(parts) & (name in self.reject))
-                for name, parts in found.items()}  # fmt: skip
+                for name, parts in rejected.items()}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
 def japanese_han() -> str:
     """The Chinese characters that only Japanese has, in the order of the standard."""
     known = {*simplified(), *simplified().values()}
-    return "".join(one for one in _jis_level_1() if one not in known and not (_in(one, "gb2312") or _in(one, "big5")))
+    return "".join(
+        character
+        for character in _jis_level_1()
+        if character not in known and not (_in(character, "gb2312") or _in(character, "big5"))
+    )
 
 
 def _jis_level_1() -> str:
@@ -83,6 +87,6 @@ def _kinds() -> np.ndarray:
     for kind, blocks in enumerate((KANA, HANGUL), 1):
         for first, last in blocks:
             kinds[first : last + 1] = kind
-    kinds[[ord(one) for one in CANTONESE]] = 1 + LANGUAGES.index("cantonese")
-    kinds[[ord(one) for one in japanese_han()]] = JAPANESE_HAN
+    kinds[[ord(character) for character in CANTONESE]] = 1 + LANGUAGES.index("cantonese")
+    kinds[[ord(character) for character in japanese_han()]] = JAPANESE_HAN
     return kinds

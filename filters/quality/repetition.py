@@ -38,14 +38,13 @@ class Repetition(Filter):
 
     def rejects(self, pairs: pa.Table) -> dict[str, pa.BooleanArray]:
         """Masks for `repeated_character`, `repeated_phrase` and `repeated_pairs`."""
-        found: list[list[np.ndarray]] = [[], [], []]
+        masks: dict[str, list[np.ndarray]] = {reason: [np.zeros(0, bool)] for reason in self.reasons}
         for captions in slices(pairs["caption"]):
             rows = captions.rows
-            found[0].append(_longest(captions, rows, 1) > self.max_run)
-            found[1].append(self._phrases(captions, rows))
-            found[2].append(_pair_share(captions, rows) > self.max_pair_share)
-        masks = (np.concatenate([np.zeros(0, bool), *parts]) for parts in found)
-        return {reason: pa.array(one) for reason, one in zip(self.reasons, masks, strict=True)}
+            masks["repeated_character"].append(_longest(captions, rows, 1) > self.max_run)
+            masks["repeated_phrase"].append(self._phrases(captions, rows))
+            masks["repeated_pairs"].append(_pair_share(captions, rows) > self.max_pair_share)
+        return {reason: pa.array(np.concatenate(parts)) for reason, parts in masks.items()}
 
     def _phrases(self, captions: Points, rows: np.ndarray) -> np.ndarray:
         too_many = np.zeros(len(captions.lengths), bool)

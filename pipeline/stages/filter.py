@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.base import decode_reasons, reasons_of
-from filters.base import judge as judge_rows
+from filters.base import decode_reasons, reason_bits, reasons_of
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.keys import key_ranges
@@ -72,7 +71,7 @@ def _filter(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, dic
         bits = own["bits"].to_numpy()
         names = reasons_of(source.row_rules())
         for more, found in (
-            (reasons_of(source.rules.caption_filters()), judge_rows(source.rules.caption_filters(), own)),
+            (reasons_of(source.rules.group_filters()), reason_bits(source.rules.group_filters(), own)),
             (duplicate_names, duplicate_bits[mine]),
         ):
             bits = bits | (found << np.uint64(len(names)))

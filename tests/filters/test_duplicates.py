@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from filters.base import judge, reasons_of
+from filters.base import reason_bits, reasons_of
 from filters.duplicates import Duplicates
 from filters.url import canonical_url
 
@@ -68,7 +68,7 @@ def test_lower_priority_wins_then_table_order() -> None:
     assert Duplicates().rejects(table)["duplicate_pair"].to_pylist() == [True, True, True, False]
     table = pairs([("http://a.cn/x", "猫")] * 3, priority=[1, 0, 0])
     assert Duplicates().rejects(table)["duplicate_pair"].to_pylist() == [True, False, True]
-    bits = judge([Duplicates()], table)  # `judge` hands the optional column on
+    bits = reason_bits([Duplicates()], table)  # `reason_bits` hands the optional column on
     assert [int(b) & 1 for b in bits] == [1, 0, 1]
     assert reasons_of([Duplicates()]) == ("duplicate_pair", "duplicate_image_url")
 

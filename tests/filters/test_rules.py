@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 from zhconv import zhconv
 
-from filters.base import judge, reasons_of, split
+from filters.base import reason_bits, reasons_of, split
 from filters.caption import CaptionFrequency, CaptionLength
 from filters.duplicates import Duplicates
 from filters.metadata import DeclaredSize, MetadataSimilarity, NsfwTag, Punsafe, Pwatermark
@@ -136,12 +136,12 @@ def test_judge_equals_the_reference(seed: int) -> None:
     table = dirty(seed, 500).slice(3)  # a slice: offsets into the buffers must be minded
     rows, names, patterns = table.to_pylist(), reasons_of(FILTERS), entries()
     expected = [by_hand(row, patterns) | more for row, more in zip(rows, across_rows(rows), strict=True)]
-    bits = judge(FILTERS, table)
+    bits = reason_bits(FILTERS, table)
     for row, want, got in zip(rows, expected, bits, strict=True):
         found = {name for i, name in enumerate(names) if int(got) >> i & 1}
         assert found - URL_REASONS == want, row
     chunked = pa.concat_tables([table.slice(0, 400), table.slice(400, 0), table.slice(400)])
-    assert np.array_equal(judge(FILTERS, chunked), bits)
+    assert np.array_equal(reason_bits(FILTERS, chunked), bits)
 
 
 def test_every_mask_is_whole_and_without_nulls() -> None:
@@ -160,14 +160,14 @@ def test_split_conserves_rows() -> None:
     kept, rejected = split(table, FILTERS)
     assert kept.num_rows > 0 and rejected.num_rows > 0
     assert kept.num_rows + rejected.num_rows == 500
-    assert all(rejected["reasons"].to_pylist()) and not judge(FILTERS, kept).any()
+    assert all(rejected["reasons"].to_pylist()) and not reason_bits(FILTERS, kept).any()
 
 
 def test_rules_as_a_section_of_a_recipe() -> None:
     rules = Rules.model_validate({"caption_length": {"max": 30}, "han": None, "blacklist": {"allow": ["旗舰店"]}})
     assert rules.caption_length == CaptionLength(min=5, max=30)
     assert [type(rule).__name__ for rule in rules.row_filters()] == ["CaptionLength", "Blacklist", "UrlSanity"]
-    assert rules.caption_filters() == () and ALL.caption_filters() == (CaptionFrequency(max=3),)
+    assert rules.group_filters() == () and ALL.group_filters() == (CaptionFrequency(max=3),)
     assert Rules.model_validate_json(rules.model_dump_json()) == rules
     assert pickle.loads(pickle.dumps(rules)) == rules
     with pytest.raises(ValidationError, match="caption_lenght"):

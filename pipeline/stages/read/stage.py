@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from filters.base import Filter, judge
+from filters.base import Filter, reason_bits
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.recipe import Recipe
 from pipeline.run.counts import stage_counts
@@ -123,5 +123,5 @@ def _chunks(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _with_verdicts(pairs: pa.Table, rules: tuple[Filter, ...]) -> pa.Table:
     """ROWS_SCHEMA of pairs: their keys, and a bit for each reason of `rules` that rejects them."""
-    bits = judge(rules, pairs)
+    bits = reason_bits(rules, pairs)
     return pa.Table.from_arrays([*pairs.columns, pair_keys(pairs), pa.array(bits)], schema=ROWS_SCHEMA)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from filters.base import judge, reasons_of
+from filters.base import reason_bits, reasons_of
 from pipeline.sources.rules.eval_ids import EvalIdError, EvalIdList, EvalIds, load_eval_ids
 
 
@@ -77,6 +77,6 @@ def test_each_list_has_its_own_reason_and_nulls_are_in_none(tmp_path: Path) -> N
     pairs = pa.table(
         {"coco_id": pa.array([1, 20, None, 1], pa.int64()), "flickr_id": pa.array([20, 2, None, None], pa.int64())}
     )
-    assert judge(rules, pairs).tolist() == [0b11, 0, 0, 0b01]
+    assert reason_bits(rules, pairs).tolist() == [0b11, 0, 0, 0b01]
     kept, rejected = rules[1].split(pairs)
     assert (kept.num_rows, rejected["reasons"].to_pylist()) == (3, [["test_set_flickr30k"]])
