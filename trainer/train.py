@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from foundation.config import differences
+from foundation.config import differences, dump, load
 from foundation.errors import InvalidInput, WorkFailed
 from trainer.checkpoint import Position, checkpoints, load_checkpoint, save_checkpoint
 from trainer.config import Stage, TrainRecipe
@@ -60,10 +59,11 @@ def settle_recipe(folder: Path, recipe: TrainRecipe, world: World) -> None:
 
     Raises:
         OtherRecipe: it differs in more than how often things are logged, saved and evaluated.
+        ConfigError: the one in the folder was damaged.
     """
     path = folder / "recipe.yaml"
     if path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        before = load(TrainRecipe, path, kind="training recipe").model_dump(mode="json")
         lines = [
             line for line in differences(before, recipe.model_dump(mode="json")) if not line.startswith(FREE_TO_CHANGE)
         ]
@@ -75,9 +75,7 @@ def settle_recipe(folder: Path, recipe: TrainRecipe, world: World) -> None:
     world.wait()  # nobody writes before all have looked
     if world.first:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True, sort_keys=False), encoding="utf-8"
-        )
+        path.write_text(dump(recipe), encoding="utf-8")
 
 
 @dataclass

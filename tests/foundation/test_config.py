@@ -179,6 +179,22 @@ def test_a_changed_value_inside_a_list_is_named_by_its_path(tmp_path: Path) -> N
             settle_recipe(tmp_path, after, world)
 
 
+def test_a_training_continues_with_a_recipe_that_lacks_what_came_later_and_not_with_a_damaged_one(
+    tmp_path: Path,
+) -> None:
+    recipe, path = load_train_recipe("tiny"), tmp_path / "recipe.yaml"
+    with join_world() as world:
+        settle_recipe(tmp_path, recipe, world)
+        assert load_train_recipe(str(path)) == recipe
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        del content["compile"]
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        settle_recipe(tmp_path, recipe, world)
+        path.write_text("model: [", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"recipe\.yaml:1: not YAML"):
+            settle_recipe(tmp_path, recipe, world)
+
+
 @pytest.mark.parametrize("content", ["model: [unclosed", "- model", "", b"\xff\xfe"])
 def test_a_training_recipe_that_is_none_is_a_message_and_not_a_traceback(tmp_path: Path, content: str | bytes) -> None:
     path = write(tmp_path, content)
