@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from foundation.text import shown
+
 Steps = tuple[str | int, ...]
-MAX_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _message(details: Any, parent: Any) -> str:
             return "a value is needed"
     message = details["msg"].removeprefix("Value error, ")
     given = (
-        "" if isinstance(details["input"], dict | list | tuple | BaseModel) else f"; found {_short(details['input'])}"
+        "" if isinstance(details["input"], dict | list | tuple | BaseModel) else f"; found {shown(details['input'])}"
     )
     return message[0].lower() + message[1:] + given
 
@@ -119,8 +120,3 @@ def _message(details: Any, parent: Any) -> str:
 def _tag_name(details: Any) -> str:
     """The field whose value says which member of a union is meant."""
     return details["ctx"]["discriminator"].strip("'")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from foundation.formats.lines import FormatError, shown
+from foundation.formats.lines import FormatError
+from foundation.text import shown
 
 STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")  # from URL-safe base64, which both write, to the usual one
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from foundation.errors import InvalidInput
-
-MAX_SHOWN = 60  # characters of content in a message
+from foundation.text import shown
 
 
 class FormatError(InvalidInput, ValueError):
@@ -30,9 +29,3 @@ def numbered_lines(file: Iterable[bytes], name: str, keep_blank: bool = False) -
             raise FormatError(f"{name}:{number}: expected UTF-8 ({error.reason}); found {shown(line)}") from None
         if keep_blank or text.strip():
             yield number, text
-
-
-def shown(content: object) -> str:
-    """Some content, short enough for a message."""
-    text = repr(content)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundation.formats.lines import shown
+from foundation.text import shown
 from trainer.evaluate.layouts import (
     Benchmark,
     Content,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foundation.formats.captions import is_segmented, parse_line, unsegmented
-from foundation.formats.lines import shown
+from foundation.text import shown
 from trainer.evaluate.sources import Base64Rows, EvaluationSetError, Files, ImageSource, TarMembers, lines
 
 Benchmark = Literal["muge", "flickr30k-cn", "coco-cn"]

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from foundation.errors import InvalidInput
 from foundation.formats.captions import is_segmented, parse_id, unsegmented
 from foundation.formats.lines import FormatError, numbered_lines
+from foundation.text import shown
 from pipeline.sources.files import NoSuchFiles, find_files, open_file
 from pipeline.sources.translation.config import Translation
 from pipeline.sources.translation.text import one_line, to_simplified
@@ -122,7 +123,7 @@ def _read_json(path: str, file: BinaryIO) -> Iterator[Entry]:
         return
     rows, label = (content["annotations"], "annotations") if isinstance(content, dict) else (content, "")
     if not isinstance(rows, list):
-        raise TranslationFileError(f"{path}: expected an object or a list; found {_shown(content)}")
+        raise TranslationFileError(f"{path}: expected an object or a list; found {shown(content)}")
     for number, row in enumerate(rows):
         yield _of_object(row, f"{path}: {label}[{number}]")
 
@@ -132,7 +133,7 @@ def _read_jsonl(path: str, file: BinaryIO) -> Iterator[Entry]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise TranslationFileError(f"{location}: expected JSON ({error}); found {_shown(line)}") from None
+            raise TranslationFileError(f"{location}: expected JSON ({error}); found {shown(line)}") from None
         yield _of_object(row, location)
 
 
@@ -142,7 +143,7 @@ def _of_object(row: object, location: str) -> Entry:
         if id_name and text_name:
             return location, row[id_name], row[text_name]
     raise TranslationFileError(
-        f"{location}: expected an object with {' or '.join(ID_NAMES)}, and {' or '.join(TEXT_NAMES)}; found {_shown(row)}"
+        f"{location}: expected an object with {' or '.join(ID_NAMES)}, and {' or '.join(TEXT_NAMES)}; found {shown(row)}"
     )
 
 
@@ -178,7 +179,7 @@ def _of_rows(rows: Iterable[tuple[str, list[str]]]) -> Iterator[Entry]:
                 continue
         if len(row) != cells:
             raise TranslationFileError(
-                f"{location}: expected {cells} cells with an id and a text; found {len(row)}: {_shown(row)}"
+                f"{location}: expected {cells} cells with an id and a text; found {len(row)}: {shown(row)}"
             )
         yield location, row[columns[0]], row[columns[1]]
 
@@ -195,7 +196,7 @@ def _lines(path: str, file: BinaryIO, keep_blank: bool = False) -> Iterator[tupl
 def _id(given: object, location: str) -> str | None:
     """The id as a caption is looked up by; None for one that is marked as English."""
     if isinstance(given, bool) or not isinstance(given, str | int) or not str(given).strip():
-        raise TranslationFileError(f"{location}: expected text or a whole number as id; found {_shown(given)}")
+        raise TranslationFileError(f"{location}: expected text or a whole number as id; found {shown(given)}")
     caption_id = parse_id(str(given).strip())
     if caption_id is None:
         return str(given).strip()
@@ -204,14 +205,9 @@ def _id(given: object, location: str) -> str | None:
 
 def _text(given: object, location: str) -> str:
     if given is not None and not isinstance(given, str):
-        raise TranslationFileError(f"{location}: expected text as the translation; found {_shown(given)}")
+        raise TranslationFileError(f"{location}: expected text as the translation; found {shown(given)}")
     return one_line(given or "")
 
 
 def _first(names: Sequence[str], columns: Mapping[str, Any]) -> str | None:
     return next((name for name in names if name in columns), None)
-
-
-def _shown(content: object) -> str:
-    text = repr(content)
-    return text if len(text) <= 80 else text[:77] + "…"
