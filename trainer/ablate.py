@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import InvalidInput
+from foundation.errors import EXIT_INTERRUPTED, InvalidInput, ZhclipError
 from trainer.config import TrainRecipe
 from trainer.data.index import PairIndex
 from trainer.distributed import World
@@ -24,6 +24,12 @@ FIGURES = ("mean_recall", "image_to_text_r1", "text_to_image_r1")
 
 class AblationError(InvalidInput, ValueError):
     """An ablation that would compare nothing; the message says what is missing."""
+
+
+class AblationStopped(ZhclipError):
+    """A signal ended one of the trainings; the message names its folder."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ def ablate(
 
     Raises:
         AblationError: fewer than two data sets or seeds, or no evaluation set.
+        AblationStopped: a signal ended a training; its checkpoint is written.
     """
     _check(recipe, data, seeds)
     indexes = {name: PairIndex.open((path,), recipe.data.where, recipe.data.weights) for name, path in data.items()}
@@ -83,7 +90,7 @@ def ablate(
             out = folder / name / f"seed-{seed}"
             settle_recipe(out, one, world)
             if Trainer(one, out, world).run() != DONE:
-                raise AblationError(f"{out} was interrupted; run the same command again to continue")
+                raise AblationStopped(f"{out} was interrupted; run the same command again to continue")
             results += last_results(out, name, seed, len(indexes[name]))
     return results
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from foundation.errors import EXIT_INTERRUPTED, InvalidInput, ZhclipError
 from foundation.extras import need
+from trainer.threads import sleep_while_waiting
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a checkpoint.")
 
@@ -44,7 +45,7 @@ def train(
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew even if there are checkpoints.")] = False,
     stages: Annotated[
-        int | None, typer.Option(help="End after so many stages; exit code 130 where a signal came before.", min=1)
+        int | None, typer.Option(help="End after so many of the recipe's stages; run again to go on.", min=1)
     ] = None,
 ) -> None:
     """Pretrains Chinese CLIP on curated shards, in the recipe's stages.
@@ -53,14 +54,14 @@ def train(
         zhclip train vit-b-16 --data runs/first/dataset --out runs/long --where "clip_score > 0.3 and length(caption) > 8"
         torchrun --nproc-per-node 8 -m trainer vit-b-16 --data runs/first/dataset --out runs/pretrain
 
-    Run it again to continue. SIGTERM and Ctrl-C write a checkpoint after the step at hand; exit code 0.
+    Run it again to continue. SIGTERM and Ctrl-C write a checkpoint after the step at hand; exit code 130.
     """
 
     def work() -> None:
         need("train", "zhclip train")
         from trainer.config import load_train_recipe
         from trainer.distributed import join_world
-        from trainer.train import STOPPED, Trainer, settle_recipe
+        from trainer.train import DONE, Trainer, settle_recipe
 
         sets = list(overrides or ())
         sets += [f"data.shards={json.dumps(data)}"] if data else []
@@ -71,7 +72,7 @@ def train(
             ended = Trainer(loaded, out, world).run(not fresh, stages)
             if world.first:
                 Console(stderr=True).print(f"{ended}: {out}", highlight=False)
-        if stages and ended == STOPPED:
+        if ended != DONE:
             raise typer.Exit(EXIT_INTERRUPTED)
 
     or_exit(work)
@@ -193,9 +194,8 @@ def export(
 
 def or_exit(work: Callable[[], Any]) -> None:
     """Run it; print an error that a person can act on without its traceback, and exit with its code."""
-    warnings.filterwarnings(
-        "ignore", category=FutureWarning, module="transformers"
-    )  # of its own names, to its own users
+    sleep_while_waiting()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of its own names, to its users
     try:
         work()
     except ZhclipError as error:

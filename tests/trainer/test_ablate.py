@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,13 +23,18 @@ STAGE = {"name": "only", "epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "
 CHANGES = {**SMALL, "stages": json.dumps([STAGE]), "evaluation.every": "100000"}
 
 
-def ablation(folder: Path, *data: str, seeds: int = 2) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, *data: str, seeds: int = 2, out: str = "out") -> list[str]:
     """`zhclip ablate` on data sets in `folder`, evaluated on one there."""
     sets = [part for key, value in CHANGES.items() for part in ("--set", f"{key}={value}")]
     named = [part for name in data for part in ("--data", f"{name}={folder / name}")]
-    command = [sys.executable, "-m", "zhclip", "ablate", "tiny", "--out", str(folder / "out"), *named, *sets]
-    command += ["--evaluate-on", f"held-out={folder / 'held-out'}", "--seeds", str(seeds)]
-    return subprocess.run(command, cwd=REPOSITORY, env=ONE_THREAD, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "zhclip", "ablate", "tiny", "--out", str(folder / out), *named, *sets]
+    return [*words, "--evaluate-on", f"held-out={folder / 'held-out'}", "--seeds", str(seeds)]
+
+
+def ablation(folder: Path, *data: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *data), cwd=REPOSITORY, env=ONE_THREAD, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,24 @@ def test_finished_trainings_are_not_done_again(folder: Path, done: subprocess.Co
     assert again.returncode == 0, again.stderr
     assert [line for line in read_log(log) if "loss" in line] == before  # their times included
     assert again.stdout == done.stdout
+
+
+def test_a_signal_ends_the_ablation_with_130_and_names_the_training(folder: Path) -> None:
+    process = subprocess.Popen(
+        command(folder, "good", "swapped", out="stopped"),
+        cwd=REPOSITORY,
+        env=ONE_THREAD,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = folder / "stopped" / "good" / "seed-0" / "log.jsonl"
+    while not any("loss" in line for line in read_log(log)) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "seed-0 was interrupted" in " ".join(errors.split())
+    assert not (folder / "stopped" / "swapped").exists()
 
 
 def test_bad_input_is_named(folder: Path) -> None:

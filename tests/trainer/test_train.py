@@ -140,15 +140,22 @@ def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
         assert torch.equal(weights(tmp_path / "out")[name], tensor), name
 
 
-def test_sigterm_writes_a_checkpoint_and_ends_cleanly(data: Path, tmp_path: Path, undisturbed: Path) -> None:
+@pytest.mark.parametrize(("number", "options"), [(signal.SIGTERM, []), (signal.SIGINT, ["--stages", "1"])])
+def test_a_signal_writes_a_checkpoint_and_ends_with_130(
+    data: Path, tmp_path: Path, undisturbed: Path, number: signal.Signals, options: list[str]
+) -> None:
     process = subprocess.Popen(
-        command(data, tmp_path / "out"), cwd=REPOSITORY, env=ONE_THREAD, stderr=subprocess.PIPE, text=True
+        [*command(data, tmp_path / "out"), *options],
+        cwd=REPOSITORY,
+        env=ONE_THREAD,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while len(losses(tmp_path / "out")) < 6 and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 130
     assert "stopped" in errors
     position, _ = load_checkpoint(checkpoints(tmp_path / "out")[-1])
     assert position.step == len(losses(tmp_path / "out"))
@@ -167,15 +174,6 @@ def test_stages_taken_one_by_one_are_those_of_one_training(data: Path, tmp_path:
     assert losses(tmp_path / "out") == losses(undisturbed)
     for name, tensor in weights(undisturbed).items():
         assert torch.equal(weights(tmp_path / "out")[name], tensor), name
-
-
-def test_stage_that_was_asked_for_and_stopped_has_an_exit_code_of_its_own(data: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen([*command(data, tmp_path / "out"), "--stages", "1"], cwd=REPOSITORY, env=ONE_THREAD)
-    while len(losses(tmp_path / "out")) < 2 and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 130
-    assert load_checkpoint(checkpoints(tmp_path / "out")[-1])[0].stage == 0
 
 
 def test_two_processes_give_the_losses_and_weights_of_one(data: Path, tmp_path: Path) -> None:
@@ -220,3 +218,19 @@ def test_half_precision_and_gradient_caching_train_too(data: Path, tmp_path: Pat
     found = losses(tmp_path / "out")
     assert len(found) == 4
     assert all(math.isfinite(loss) for loss in found)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP, which torch has on Linux, prints its settings")
+@pytest.mark.parametrize("module", [["trainer"], ["zhclip", "train"]])
+def test_threads_sleep_while_they_wait_for_one_another(tmp_path: Path, module: list[str]) -> None:
+    asked = [sys.executable, "-m", *module, "tiny", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+
+    def settings(**given: str) -> str:
+        environment = inherited | {"OMP_DISPLAY_ENV": "VERBOSE"} | given
+        done = subprocess.run(asked, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+        assert "no published pairs here" in done.stderr
+        return done.stderr
+
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in settings()
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in settings(OMP_WAIT_POLICY="ACTIVE")  # who knows better is obeyed
