@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.paths import REPOSITORY
@@ -54,6 +56,17 @@ def test_a_captions_way_names_functions_that_exist_in_at_most_15_files() -> None
         defined = re.findall(r"^ *(?:def|class) (\w+)", (REPOSITORY / file).read_text(encoding="utf-8"), re.MULTILINE)
         for name in re.findall(r"`(.+?)`", functions):
             assert set(name.split(".")) <= set(defined), f"{file} has no {name}"
+
+
+def test_filters_are_used_alone_as_the_page_says() -> None:
+    (code,) = re.findall(
+        r"```python\n(from filters.*?)```", (DOCS / "curation.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    names: dict[str, Any] = {"table": pa.table({"caption": ["一只小猫坐在窗台上", "短"]})}
+    exec(code, names)
+    assert names["kept"]["caption"].to_pylist() == ["一只小猫坐在窗台上"]
+    assert names["rejected"]["reasons"].to_pylist() == [["caption_too_short"]]
+    assert names["Blacklist"]().matches("廠家直銷，加微信")
 
 
 def leads_somewhere(page: Path, target: str) -> bool:
