@@ -152,8 +152,9 @@ def commands_page() -> str:
     lines = [
         "# Command reference",
         "",
-        "`zhclip COMMAND --help` prints the same. Exit codes: 0 done, 1 work failed or a check did not pass, 2 a recipe, path or",
-        "option cannot be used, 130 interrupted. Written by `python -m tools.docs` from the command line's own definition.",
+        "`zhclip COMMAND --help` prints the same, `zhclip --version` the version. Exit codes: 0 done, 1 work failed or a check did not",
+        "pass, 2 a recipe, path or option cannot be used, 130 interrupted. Written by `python -m tools.docs` from the command line's own",
+        "definition.",
     ]
     for name, command in commands("zhclip", typer.main.get_command(app)):
         lines += ["", f"## {name}", "", *help_text(command.help or "")]
@@ -190,7 +191,7 @@ def parameter_row(parameter: Any) -> str:
     """One line of a table."""
     is_option = parameter.param_type_name == "option"
     names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-    spelling = names if is_option else f"`{parameter.name.upper()}`"
+    spelling = names if is_option else f"`{parameter.metavar or parameter.name.upper()}`"
     content = parameter.default() if callable(parameter.default) else parameter.default
     if parameter.name == "workers":
         shown = "all cores"

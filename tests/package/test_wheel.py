@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import foundation
 from tests.paths import REPOSITORY
 from tests.pipeline.stages.download.loopback import Answer, Web
 
@@ -122,9 +123,11 @@ def test_commands_run_from_another_folder(worker: Path, web: Web, tmp_path: Path
     (tmp_path / "pairs.csv").write_text(f"link,text\n{url},一只小猫坐在窗台上\n{url},短\n")
     (tmp_path / "own.yaml").write_text(RECIPE.format(host=web.host))
 
+    assert zhclip(worker, "--version", folder=tmp_path) == f"zhclip {foundation.__version__}\n"
+    assert "builtin:chinese_clip" in zhclip(worker, "recipe", "list", folder=tmp_path)
     assert "min_score" in zhclip(worker, "recipe", "show", "builtin:chinese_clip", folder=tmp_path)
-    zhclip(worker, "plan", "own.yaml", "--run", "run", folder=tmp_path)
-    zhclip(worker, "download", "--run", "run", folder=tmp_path)
+    zhclip(worker, "plan", "own.yaml", "run", folder=tmp_path)
+    zhclip(worker, "download", "run", folder=tmp_path)
     assert web.hits["/1.jpg"] == 1
     assert "caption_too_short" in zhclip(worker, "sql", "run", "from reasons", "--csv", folder=tmp_path)
     assert not json.loads(zhclip(worker, "verify", "run", "--json", folder=tmp_path))["problems"]
@@ -136,9 +139,9 @@ def test_commands_run_from_another_folder(worker: Path, web: Web, tmp_path: Path
 def test_a_job_whose_packages_are_missing_says_so_in_one_sentence(worker: Path, web: Web, tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text(f"link,text\n{web.put('/1.jpg')},一只小猫坐在窗台上\n")
     (tmp_path / "own.yaml").write_text(RECIPE.format(host=web.host))
-    zhclip(worker, "plan", "own.yaml", "--run", "run", folder=tmp_path)
+    zhclip(worker, "plan", "own.yaml", "run", folder=tmp_path)
     for command, package in (
-        (["score", "--run", "run"], "torch"),
+        (["score", "run"], "torch"),
         (["report", "run"], "altair"),
         (["serve", "."], "altair"),
         (["train", "tiny", "--data", "x", "--out", "o"], "torch"),
