@@ -26,6 +26,7 @@ def test_spellings_of_one_address_are_equal(host: str, path: str, query: str, fr
         f"https://{host}/{path}",
         f"HTTPS://{host.upper()}:443/{path}",
         f"http://www.{host}:80/{path}?{query}",
+        f"http://{host}:/{path}",
         f"https://{host}/{path}#{fragment}",
     ]
     assert canonical(*spellings) == [f"{host}/{path}"] * len(spellings)
