@@ -17,6 +17,7 @@ PORTS = {"http": 80, "https": 443}
 # a part that is escaped already is left alone.
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._[]|"
 _QUERY_SAFE = _PATH_SAFE + "?{}\\^`"
+_ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"[A-Za-z0-9._~-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._~-]+)?")
 
@@ -75,7 +76,8 @@ def redirected(target: Target, location: str) -> Target:
     with contextlib.suppress(UnicodeError):  # real Latin-1 is taken as it stands
         location = location.encode("latin-1").decode("utf-8")
     try:
-        return parse(urljoin(target.url, location.strip()))
+        location = location.strip()  # an absolute one is not joined: `urljoin` drops a semicolon at its end
+        return parse(location if _ABSOLUTE.match(location) else urljoin(target.url, location))
     except ValueError as error:
         raise Failure("url_malformed", f"redirect: {error}") from error
 
