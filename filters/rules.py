@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from filters.base import Filter
 from filters.blacklist import Blacklist
 from filters.caption import CaptionFrequency, CaptionLength, HanCharacters
@@ -35,6 +37,16 @@ class Rules(Config):
     translation: TranslationCheck | None = value(
         None, "what is wrong with a translation, of pairs that have English text"
     )
+
+    @classmethod
+    def classes(cls) -> tuple[type[Filter], ...]:
+        """The class of each field, in order."""
+        return tuple(
+            option
+            for field in cls.model_fields.values()
+            for option in (get_args(field.annotation) or (field.annotation,))
+            if isinstance(option, type) and issubclass(option, Filter)
+        )
 
     def filters(self) -> tuple[Filter, ...]:
         """The filters that are not disabled, in the order of the fields."""

@@ -30,7 +30,7 @@ def stages(settle: XComArg) -> ZhclipOperator:
     """All stages of a run, its quality gate and its report, behind the task that settles it; returns the gate."""
     translate, plan, download, score, select, publish = (
         ZhclipOperator(task_id=name, words=partial(words.stage_words, name), pool=POOLS.get(name, "default_pool"))
-        for name in ("translate", "plan", "download", "score", "select", "publish")
+        for name in words.STAGES
     )
     check = ZhclipOperator(task_id="check", words=words.check_words, final=[GATE_FAILED, INVALID])
     report = ZhclipOperator(task_id="report", words=words.report_words, final=[INVALID])

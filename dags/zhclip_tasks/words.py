@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+STAGES: list[str] = json.loads(Path(__file__).with_name("stages.json").read_text(encoding="utf-8"))
+"""The stage commands of zhclip, which need not be installed where Airflow parses DAGs; a test holds the file against it."""
 
 Settings = Mapping[str, Any]
 """A DAG run's params (see params.py), with the paths of its run and training made absolute."""
 
 
 def stage_words(stage: str, settings: Settings) -> list[str]:
-    """`zhclip STAGE RECIPE --run RUN …`; `stage` is one of translate, plan, download, score, select, publish."""
+    """`zhclip STAGE RECIPE --run RUN …`; `stage` is one of STAGES."""
     workers = ["--workers", str(settings["workers"])] if settings["workers"] else []
     beam = ["--", *settings["beam_options"]] if settings["beam_options"] else []
     words = [stage, settings["recipe"], "--run", settings["run"], *workers]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.base import Filter as Rule
 from filters.base import decode_reasons, reason_bits, reasons_of
+from filters.rules import Rules
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.keys import key_ranges
 from pipeline.run.ledger import add_up, entries
 from pipeline.run.outcomes import REJECTED, Outcome
+from pipeline.sources.rules.eval_ids import REASONS as EVAL_ID_REASONS
 from pipeline.stages.base import Stage
 from pipeline.stages.read.buckets import BucketWriter, read_bucket
 from pipeline.stages.read.layout import Layout, read_layout
@@ -31,6 +35,11 @@ class Filter(Stage):
         Outcome("rejected_by_rules", "rejected by rules", REJECTED, "Pairs that a rule rejects, or that occur twice."),
     )
 
+    @property
+    def reasons(self) -> Mapping[str, str]:  # type: ignore[override]
+        """Those of all rules: of a recipe, of sources, and of duplicates."""
+        return rule_reasons()
+
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
         """What counts as one pair."""
         return {"duplicates": recipe.canonical()["duplicates"]}
@@ -42,6 +51,21 @@ class Filter(Stage):
     def make(self, attempt: Attempt, item: Item) -> None:
         """Filter one bucket and commit its kept rows and its ledger."""
         _filter_bucket(attempt.run, item.name, attempt)
+
+
+def rule_reasons() -> dict[str, str]:
+    """Reason code → sentence, of every rule that there is, in the order of the recipe's `rules`; then of the others."""
+    declared: dict[str, str] = {}
+    for rule in (*Rules.classes(), *_subclasses(Rule)):  # type: ignore[type-abstract]
+        if isinstance(rule.reasons, Mapping):
+            declared |= rule.reasons
+    return declared | EVAL_ID_REASONS
+
+
+def _subclasses(rule: type[Rule]) -> Iterator[type[Rule]]:
+    for subclass in rule.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _filter_bucket(run: Run, shard: str, attempt: Attempt) -> None:

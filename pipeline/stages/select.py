@@ -17,6 +17,7 @@ from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import entries, tally, write_parquet
 from pipeline.run.outcomes import REJECTED, Outcome
 from pipeline.stages.base import Stage, View
+from pipeline.stages.dedup_images.stage import REASONS as IMAGE_REASONS
 from pipeline.stages.dedup_images.stage import read_decisions
 from pipeline.stages.plan import plan_shards
 from pipeline.stages.score.stage import SCORES, read_scores
@@ -54,6 +55,7 @@ class Select(Stage):
     reasons: ClassVar[Mapping[str, str]] = {
         SCORE_TOO_LOW: "the score is below the source's min_score",
         NSFW_TOO_HIGH: "the nsfw_score is above the source's max_nsfw",
+        **IMAGE_REASONS,
     }
     views = (View("decisions", DECISIONS, "of each scored pair: its threshold (min_score) and whether it is kept"),)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.stages.registry import COMMANDS
 from zhclip.app import app
 from zhclip_tasks import words
 
@@ -68,10 +69,7 @@ def test_training_that_left_no_checkpoint_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        *(
-            words.stage_words(stage, SETTINGS)
-            for stage in ("translate", "plan", "download", "score", "select", "publish")
-        ),
+        *(words.stage_words(stage, SETTINGS) for stage in words.STAGES),
         words.recipe_words("show", SETTINGS),
         words.recipe_words("files", SETTINGS),
         words.check_words(settings(policy="p.yaml", against="old")),
@@ -96,3 +94,7 @@ def test_zhclip_takes_these_options(found: list[str], tmp_path: Path, monkeypatc
 )
 def test_translation_is_wanted_where_a_source_has_a_model(translation: Any, wanted: bool) -> None:
     assert words.has_translation({"sources": {"laion": {}, "coco": {"translation": translation}}}) is wanted
+
+
+def test_the_stages_are_those_of_zhclip() -> None:
+    assert list(COMMANDS) == words.STAGES, "write them into dags/zhclip_tasks/stages.json"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,6 +34,14 @@ from pipeline.stages.score.embeddings import Confirmation
 from pipeline.stages.score.fingerprint import COLUMNS
 from pipeline.stages.score.stage import read_scores
 from pipeline.stages.thresholds import score_reasons
+
+REASONS: Mapping[str, str] = {
+    "test_image_NAME": "the image is, or nearly is, one of the evaluation set NAME of images.test_sets",
+    "duplicate_image": "the image has the very pixels of a better pair's",
+    "near_duplicate_image": "the image nearly is that of a better pair",
+    "over_source_cap": "the source has max_pairs better (or, by choice, other) pairs",
+}
+"""Reasons that this stage decides on, and `select` writes into its ledger."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +100,6 @@ class DedupImages(Stage):
     label = "dedup images"
     summary = "Finds near-duplicates, images of evaluation sets, and pairs beyond a source's max_pairs."
     cheap = True
-    reasons: ClassVar[Mapping[str, str]] = {
-        "test_image_NAME": "the image is, or nearly is, one of the evaluation set NAME of images.test_sets",
-        "duplicate_image": "the image has the very pixels of a better pair's",
-        "near_duplicate_image": "the image nearly is that of a better pair",
-        "over_source_cap": "the source has max_pairs better (or, by choice, other) pairs",
-    }
     views = (
         View(
             "clusters",

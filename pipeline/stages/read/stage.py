@@ -42,6 +42,7 @@ class Read(Stage):
     reasons: ClassVar[Mapping[str, str]] = {
         "language": "the row is in a language that the source's `languages` do not name",
         "malformed_row": "the row does not have the form that its file's format asks for",
+        "unreadable_row_group": "a row group of a Parquet file cannot be read; the others are",
         "unreadable_file": "the file does not open, ends early, or holds a block that cannot be read",
     }
 
