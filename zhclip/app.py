@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from foundation import __version__
+from foundation.log import Format, Level, configure, configure_worker
 from trainer.cli import add_commands as add_trainer
 from zhclip import curate, inspect, recipe
 from zhclip.check import add_command as add_check
@@ -26,9 +27,18 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def about(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    log_format: Annotated[
+        Format | None,
+        typer.Option(
+            help="What is logged on stderr: text, or JSON, an object a line and nothing else. [default: text]"
+        ),
+    ] = None,
+    log_level: Annotated[
+        Level | None, typer.Option(help="From which level on; info names every item of a stage. [default: warning]")
+    ] = None,
 ) -> None:
     """Curate Chinese image-text pairs, and pretrain Chinese CLIP on them.
 
@@ -37,6 +47,10 @@ def about(
     [bold]zhclip status runs/first[/]                        how far, and what fell out
     [bold]zhclip verify runs/first[/]                        is anything lost or damaged?
     """
+    if log_format or log_level:
+        configure(log_format, log_level)
+    else:
+        configure_worker()  # as the environment says
 
 
 curate.add_commands(app)

@@ -15,8 +15,18 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from foundation.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, ZhclipError
+from foundation.log import FORMAT_VARIABLE, logger
 
-__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_INVALID", "CommandGroup", "fail", "print_error", "print_json"]
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_INVALID",
+    "CommandGroup",
+    "fail",
+    "messages",
+    "print_error",
+    "print_json",
+]
 
 
 class CommandGroup(TyperGroup):
@@ -41,7 +51,19 @@ def fail(message: str, code: int) -> NoReturn:
 def print_error(message: str) -> None:
     """Print the message on stderr, after what was printed on stdout so far."""
     sys.stdout.flush()
+    if _logs_json():
+        logger("command").error(message)
+        return
     Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def messages(quiet: bool = False) -> Console:
+    """Where progress and notes for people go: stderr; nowhere where the log on stderr is JSON, which machines read."""
+    return Console(stderr=True, quiet=quiet or _logs_json())
+
+
+def _logs_json() -> bool:
+    return os.environ.get(FORMAT_VARIABLE) == "json"
 
 
 def print_json(content: Any) -> None:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.stages.registry import COMMANDS
-from zhclip.console import interruptible, print_json
+from zhclip.console import interruptible, messages, print_json
 from zhclip.words import WORDS, BeamCommand, recipe_and_run
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def retry_command(
     with _working(opened, as_json) as progress:
         images = fetch_again(opened, failed, workers=workers, beam_options=context.args, progress=progress)
     _print_result(opened, as_json)
-    Console(stderr=True, quiet=as_json).print(f"{images:,} of {failed.pairs:,} images came this time", highlight=False)
+    messages(as_json).print(f"{images:,} of {failed.pairs:,} images came this time", highlight=False)
 
 
 def _print_retry(failed: Retry, console: Console) -> None:
@@ -168,7 +168,7 @@ def _curate(
     check_beam_options(context.args)
     run, changes = open_run(folder, load_recipe(recipe, overrides) if recipe else own_recipe(folder, overrides))
     for line in changes:
-        Console(stderr=True, quiet=as_json).print(f"[yellow]recipe changed[/] {escape(line)}", highlight=False)
+        messages(as_json).print(f"[yellow]recipe changed[/] {escape(line)}", highlight=False)
     with _working(run, as_json) as progress:
         run_stages(run, stages, workers=workers, beam_options=context.args, progress=progress)
     _print_result(run, as_json)
@@ -183,7 +183,7 @@ def _working(run: Run, as_json: bool) -> Iterator[ProgressCallback]:
     quiet_libraries()
     with (
         interruptible(f"stopped; what is committed stays. The same command continues {run.folder}"),
-        progress_bars(Console(stderr=True, quiet=as_json)) as bars,
+        progress_bars(messages(as_json)) as bars,
     ):
         yield bars
 
@@ -196,7 +196,7 @@ def _print_result(run: Run, as_json: bool) -> None:
         print_json(status(run))
         return
     print_funnel(run, Console())
-    Console(stderr=True).print(
+    messages().print(
         f"[green]done[/] {escape(str(run.folder))}   prove it with: zhclip verify {escape(shlex.quote(str(run.folder)))}",
         highlight=False,
     )

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from zhclip.console import EXIT_FAILED, print_json
+from zhclip.console import EXIT_FAILED, messages, print_json
 
 RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -38,7 +38,7 @@ def verify_command(run: RunFolder, as_json: Json = False) -> None:
     """Recomputes every count and hash of a run; names each shard and key that is wrong. Exit code 1 if any is."""
     from pipeline import verify
 
-    report = verify(run, Console(stderr=True, quiet=as_json))
+    report = verify(run, messages(as_json))
     if as_json:
         print_json({"checked": report.checked, "problems": report.problems})
     else:
@@ -85,4 +85,4 @@ def calibrate_command(
         print_json(report.as_json(opened, calibrations, keep, precision))
     else:
         report.print_tables(calibrations, keep, precision, Console())
-        Console(stderr=True).print(f"[green]done[/] {escape(str(folder))}/calibration.png", highlight=False)
+        messages().print(f"[green]done[/] {escape(str(folder))}/calibration.png", highlight=False)

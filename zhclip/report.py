@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from zhclip.console import EXIT_INVALID, fail
+from zhclip.console import EXIT_INVALID, fail, messages
 
 
 def add_command(app: typer.Typer) -> None:
@@ -40,7 +39,7 @@ def report_command(
     from pipeline.inspect.report.write import write_report
 
     path = out or run / "report.html"
-    console = Console(stderr=True)
+    console = messages()
     with console.status("counting, drawing, choosing pictures …"):
         written = write_report(run, path, against, seed, cards, _prices(price or []), memory)
     console.print(f"[green]done[/] {escape(str(path))}  ({written / 2**20:.1f} MiB)", highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -50,7 +51,7 @@ def stage_progress(run: Run) -> list[StageProgress]:
 
 def print_status(run: Run, console: Console) -> None:
     """Stages, then where every row went, and why."""
-    table = Table(title=f"{run.recipe.name}: {run.folder}", title_justify="left")
+    table = Table(title=escape(f"{run.recipe.name}: {run.folder}"), title_justify="left")
     table.add_column("stage")
     table.add_column("shards", justify="right")
     table.add_column("")
