@@ -29,6 +29,7 @@ Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 FORMAT_VARIABLE, LEVEL_VARIABLE = "ZHCLIP_LOG_FORMAT", "ZHCLIP_LOG_LEVEL"
 NOISY = ("apache_beam", "root", "transformers", "huggingface_hub", "img2dataset", "open_clip", "jieba", "aiohttp")
+logging.getLogger(ROOT).addHandler(logging.NullHandler())  # in a program that configures no logging, nothing is said
 
 
 class ItemLogger(logging.LoggerAdapter[logging.Logger]):

@@ -110,10 +110,16 @@ def test_a_process_that_is_started_logs_in_the_same_way() -> None:
     assert json.loads(done.stderr)["item"] == "000007"
 
 
-def test_a_worker_that_nobody_configured_leaves_logging_alone() -> None:
-    before = logging.getLogger(ROOT).handlers
+def test_a_worker_that_nobody_configured_leaves_logging_to_the_program(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = logging.getLogger(ROOT)
+    root.handlers, root.propagate = [logging.NullHandler()], True
     configure_worker()
-    assert logging.getLogger(ROOT).handlers is before
+    with pytest.raises(OSError, match="disk full"):
+        work(fail=True)
+    assert capsys.readouterr().err == ""
+    assert caplog.messages == ["failed: OSError: disk full"]
 
 
 @pytest.mark.parametrize("options", [{"format": "xml"}, {"level": "loud"}])
