@@ -5,7 +5,7 @@ AIRFLOW := .airflow
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo merge test lint lock format airflow bench bench-check docs flink soak clean
+.PHONY: demo merge check test coverage lint lock format airflow bench bench-check docs flink soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,8 +33,23 @@ demo: $(VENV)/.installed ## curate a small world of drawings, offline, and train
 merge: $(VENV)/.installed ## five sources at once: translations, image duplicates, test images taken out
 	$(BIN)/python -m demo.merge
 
-test: $(VENV)/.installed ## all tests
-	$(BIN)/python -m pytest -q
+PYTEST := $(BIN)/python -m pytest -q
+WORKERS ?= 2
+
+check: lint ## style, types, import contracts, and the fast tests
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not (slow or e2e or browser or serial)"
+
+test: $(VENV)/.installed ## all tests: $(WORKERS) at a time, then those that need the machine to themselves
+	@failed=0; \
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not serial" || failed=1; \
+	$(PYTEST) -m serial || failed=1; \
+	exit $$failed
+
+coverage: $(VENV)/.installed ## all tests, and which lines no test runs
+	@failed=0; $(BIN)/coverage erase; \
+	$(PYTEST) --cov --cov-append --cov-report= -n $(WORKERS) --dist worksteal -m "not serial" || failed=1; \
+	$(PYTEST) --cov --cov-append --cov-report= -m serial || failed=1; \
+	$(BIN)/coverage report; exit $$failed
 
 lint: $(VENV)/.installed ## style, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -80,6 +80,7 @@ DEV = [
     "cryptography",
     "datasets>=5,<6",
     "duckdb-cli>=1.5,<3",
+    "filelock>=3.20,<5",
     "flask>=3.1,<4",  # for moto's server
     "flask-cors>=6,<7",  # for moto's server
     "gcp-storage-emulator>=2026.7,<2027",  # Google Cloud Storage on loopback
@@ -92,6 +93,9 @@ DEV = [
     "playwright>=1.55,<2",  # drives an installed Chromium; brings none of its own
     "psutil>=7,<8",
     "pytest>=9,<10",
+    "pytest-cov>=7,<8",
+    "pytest-randomly>=5,<6",  # off, until -p randomly
+    "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",
     "scipy>=1.14,<2",
     "setuptools>=77",

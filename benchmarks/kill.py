@@ -21,7 +21,7 @@ from demo.__main__ import compare
 from demo.server import serving
 from demo.world import build_world
 from pipeline.stages.opening import read_run
-from tests.runs import REPOSITORY, Site
+from tests.support.runs import REPOSITORY, Site
 
 
 def main() -> int:

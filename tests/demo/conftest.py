@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +9,14 @@ import pytest
 
 from demo.server import serving
 from demo.world import World, build_world
-from tests.paths import REPOSITORY
+from tests.support.cache import unused_port
+from tests.support.paths import REPOSITORY
 
 
 @pytest.fixture(scope="session")
 def base_url() -> str:
     """A loopback address that is free when the tests begin."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{unused_port()}"
 
 
 @pytest.fixture(scope="session")

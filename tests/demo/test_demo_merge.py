@@ -27,7 +27,7 @@ from pipeline.recipe.images import TestImages
 from pipeline.sources.translation import Translation
 from pipeline.stages.eval_images.sets import read_images
 from pipeline.stages.translate import load_translator
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 MARIAN = REPOSITORY / "demo" / "marian-tiny"
 

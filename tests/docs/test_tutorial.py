@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.paths import REPOSITORY
-from tests.pipeline.stages.download.loopback import Answer, Web
+from tests.support.loopback import Answer, Web
+from tests.support.paths import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 

@@ -21,7 +21,7 @@ from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.inspect.verify import verify_run
 from pipeline.run.folder import Run
 from pipeline.stages.opening import read_run
-from tests.runs import REPOSITORY, Site, published
+from tests.support.runs import REPOSITORY, Site, published
 
 METADATA_STAGES = ("read", "plan")
 

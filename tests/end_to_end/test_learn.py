@@ -15,7 +15,7 @@ from demo.drawings import load_drawings
 from demo.learn import Learning, StageFailed, evaluations, zhclip
 from pipeline.run.folder import Run
 from pipeline.stages.opening import read_run
-from tests.runs import Site
+from tests.support.runs import Site
 from trainer.checkpoint import checkpoints, open_model
 
 SHORT = ("--set", "stages.0.steps=3", "--set", "stages.0.batch_size=32", "--set", "data.workers=0")

@@ -20,7 +20,7 @@ from demo.train_translator import is_held_out
 from pipeline.inspect.funnel import source_funnels
 from pipeline.inspect.verify import verify_run
 from pipeline.run.folder import Run
-from tests.runs import REPOSITORY, Merge, published
+from tests.support.runs import REPOSITORY, Merge, published
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from rich.console import Console
 from pipeline.inspect.verify import verify_run
 from pipeline.recipe import ConfigError, load_recipe
 from pipeline.stages.opening import read_run
-from tests.runs import REPOSITORY, Site
+from tests.support.runs import REPOSITORY, Site
 
 
 def test_pairs_above_the_limit_are_in_the_ledger(site: Site, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
 from pipeline.runners.retry import find, wanted
 from pipeline.stages.opening import read_run
-from tests.paths import REPOSITORY
-from tests.runs import Site, published
+from tests.support.paths import REPOSITORY
+from tests.support.runs import Site, published
 
 LOST = {"000000", "000002"}  # shards that the outage hits
 

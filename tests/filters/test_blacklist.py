@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from filters.blacklist import Blacklist
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 
 def categories(caption: str | None, **options: object) -> list[str]:

@@ -20,7 +20,7 @@ from filters.duplicates import Duplicates
 from filters.metadata import DeclaredSize, MetadataSimilarity, NsfwTag, Punsafe, Pwatermark
 from filters.rules import Rules
 from foundation.pairs import PAIR_SCHEMA
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 ALL = Rules(
     caption_frequency=CaptionFrequency(max=3),

@@ -20,8 +20,8 @@ import pipeline
 import trainer
 import zhclip
 from foundation.errors import InvalidInput, WorkFailed, ZhclipError
-from tests.paths import REPOSITORY
-from tests.trainer.published import write_published
+from tests.support.paths import REPOSITORY
+from tests.support.published import write_published
 from trainer.cli import or_exit
 from zhclip.console import CommandGroup
 

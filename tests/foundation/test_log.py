@@ -19,7 +19,7 @@ from foundation.log import FORMAT_VARIABLE, LEVEL_VARIABLE, ROOT, configure, con
 from pipeline.recipe import load_recipe
 from pipeline.runners.driver import run_stages
 from pipeline.stages.opening import open_run
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 WORKER = """
 from foundation.log import configure_worker, item_logger

@@ -17,7 +17,7 @@ import pytest
 import setuptools
 from packaging.requirements import Requirement
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 OWN = ("foundation", "filters", "pipeline", "trainer", "zhclip", "demo", "benchmarks", "tests", "tools", "dags")
 
@@ -67,6 +67,9 @@ THROUGH_OTHERS = {
     "import-linter": "make lint",
     "mypy": "make lint",
     "ruff": "make lint",
+    "pytest-cov": "make coverage",
+    "pytest-randomly": "pytest -p randomly: another order of the tests",
+    "pytest-xdist": "make test",
     "types-pyyaml": "mypy reads it",
 }
 # Imports modules in a process where some are not to be had: those of packages that a job's list does not install.

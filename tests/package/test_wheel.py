@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 import foundation
-from tests.paths import REPOSITORY
-from tests.pipeline.stages.download.loopback import Answer, Web
+from tests.support.loopback import Answer, Web
+from tests.support.paths import REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.trainer.published import write_published
+from tests.support.published import write_published
 from tests.trainer.test_train import ONE_THREAD, REPOSITORY, SMALL
 from trainer.ablate import AblationError, Result, Spread, ablate, spreads, verdict
 from trainer.config import load_train_recipe

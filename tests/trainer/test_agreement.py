@@ -15,8 +15,8 @@ from cn_clip.clip import tokenize as cn_tokenize
 from cn_clip.clip.utils import image_transform
 from PIL import Image
 
+from tests.support.published import write_published
 from tests.trainer.models.test_models_clip import reference
-from tests.trainer.published import write_published
 from tests.trainer.test_train import REPOSITORY, train
 from trainer.checkpoint import checkpoints, open_model
 

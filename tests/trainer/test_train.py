@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.paths import REPOSITORY
-from tests.trainer.published import write_published
+from tests.support.paths import REPOSITORY
+from tests.support.published import write_published
 from trainer.checkpoint import checkpoints, load_checkpoint
 from trainer.log import read_log
 

@@ -32,7 +32,7 @@ from pipeline.run.ledger import write_parquet
 from pipeline.run.tar import member
 from pipeline.stages.opening import open_run, read_run, run_of
 from pipeline.stages.registry import STAGES
-from tests.checkpoints import write_image_model, write_text_model
+from tests.support.checkpoints import write_image_model, write_text_model
 from zhclip.app import app
 
 WORDS = ["白色的小猫", "红色汽车", "雪山与湖水", "窗边的雨", "蓝天下", "路旁"]

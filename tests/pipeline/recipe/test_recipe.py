@@ -8,7 +8,7 @@ from foundation.config import ConfigError, annotated, differences, dump
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.recipe.builtin import builtin_names
 from pipeline.stages.registry import digest
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 RECIPES = [*(REPOSITORY / "demo/recipes").glob("*.yaml"), *(f"builtin:{name}" for name in builtin_names())]
 

@@ -19,7 +19,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.runners import flink
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # see quiet_workers
 ROOT = REPOSITORY

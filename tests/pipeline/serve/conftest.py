@@ -21,7 +21,7 @@ import uvicorn
 from pipeline.run.folder import Run
 from pipeline.serve.app import create_app
 from pipeline.serve.guard import Access
-from tests.runs import REPOSITORY
+from tests.support.runs import REPOSITORY
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 HOSTILE = [

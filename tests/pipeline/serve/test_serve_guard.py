@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.serve.guard import is_loopback
 from tests.pipeline.serve.conftest import TOKEN, command
-from tests.runs import REPOSITORY
+from tests.support.runs import REPOSITORY
 
 
 def raw(address: str, target: str, **headers: str) -> str:

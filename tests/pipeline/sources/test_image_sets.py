@@ -23,8 +23,8 @@ from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
 from pipeline.stages.opening import open_run
-from tests.paths import REPOSITORY
-from tests.pipeline.stages.download.loopback import Answer, Web
+from tests.support.loopback import Answer, Web
+from tests.support.paths import REPOSITORY
 
 STAGES = ("plan", "download")
 KILLED = """

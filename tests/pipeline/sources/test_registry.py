@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.sources.registry import KINDS, SOURCE_KINDS
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 PACKAGES = ("foundation", "filters", "pipeline", "trainer", "zhclip")
 MODULE = '''

@@ -5,7 +5,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 from trainer.models.clip import build_model
 from trainer.models.config import ModelConfig, VisionConfig
 

@@ -21,7 +21,7 @@ from pipeline.inspect.check.check import RuleError, Verdict, check
 from pipeline.inspect.check.drift import p_value
 from pipeline.inspect.check.policy import DEFAULT, Policy, load_policy
 from pipeline.run.folder import Run
-from tests.runs import REPOSITORY
+from tests.support.runs import REPOSITORY
 
 
 def policy(*rules: dict[str, Any]) -> Policy:

@@ -28,7 +28,7 @@ from pipeline.inspect.catalog.images import image_places, read_image
 from pipeline.inspect.catalog.views import VIEWS
 from pipeline.run.folder import Run, RunError
 from pipeline.stages.opening import read_run
-from tests.runs import REPOSITORY
+from tests.support.runs import REPOSITORY
 
 COOKBOOK = re.findall(r"```sql\n(.*?)```", (REPOSITORY / "docs/sql.md").read_text(encoding="utf-8"), re.DOTALL)
 ENDLESS = "select count(*) from range(10000000000) a, range(10000000000) b"

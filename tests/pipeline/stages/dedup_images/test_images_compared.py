@@ -35,7 +35,7 @@ from pipeline.stages.eval_images import stage as test_images
 from pipeline.stages.opening import open_run
 from pipeline.stages.registry import COMMANDS
 from pipeline.stages.score.fingerprint import decode_hashes, differing_bits, fingerprint
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 COPIES: dict[str, Callable[[Image.Image], bytes]] = {
     "same": lambda image: encode(image),

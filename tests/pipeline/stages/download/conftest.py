@@ -3,7 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from loopback import Web
+
+from tests.support.loopback import Web
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 ROOT = REPOSITORY
 

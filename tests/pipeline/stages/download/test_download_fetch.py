@@ -5,11 +5,11 @@ import hashlib
 import socket
 
 import pytest
-from loopback import Answer, Web
 
 from foundation.failure import Failure
 from pipeline.recipe.download import REASONS
 from pipeline.stages.download.fetch import Fetcher
+from tests.support.loopback import Answer, Web
 
 BODY = bytes(range(256)) * 20
 

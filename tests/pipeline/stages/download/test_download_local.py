@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from loopback import Answer, Web
 from PIL import Image
 
 from foundation.failure import Failure
@@ -17,6 +16,7 @@ from pipeline.sources.local_images import check_image_folders, local_url
 from pipeline.stages.download.local import LocalImages
 from pipeline.stages.download.resize import Box, crop_of, resize
 from pipeline.stages.download.shard import download_shard
+from tests.support.loopback import Answer, Web
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (40, 30), kind: str = "JPEG", orientation: int = 1) -> bytes:

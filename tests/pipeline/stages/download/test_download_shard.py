@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loopback import Answer, Web
 from PIL import Image
 
 from pipeline.recipe.download import Download
 from pipeline.stages.download.shard import ShardFailed, collect, download_shard, order, run_child
 from pipeline.stages.download.writer import OUTCOME_SCHEMA, ShardWriter
-from tests.paths import REPOSITORY
+from tests.support.loopback import Answer, Web
+from tests.support.paths import REPOSITORY
 
 FAULTY_CHILD = """
 import sys

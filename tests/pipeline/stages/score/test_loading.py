@@ -26,8 +26,8 @@ from pipeline.recipe.score import PAIRED_TOWERS
 from pipeline.stages.score import Score
 from pipeline.stages.score.models import TEXT_MODEL
 from pipeline.stages.score.scorer import Scorer
-from tests.checkpoints import DIM, write_image_model, write_text_model
-from tests.paths import REPOSITORY
+from tests.support.checkpoints import DIM, write_image_model, write_text_model
+from tests.support.paths import REPOSITORY
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -15,8 +15,8 @@ from pipeline.stages.score.embeddings import decode
 from pipeline.stages.score.nsfw import NsfwClassifier
 from pipeline.stages.score.scorer import Scorer, cosines
 from pipeline.stages.score.text_mask import Mode, TextHider
-from tests.checkpoints import write_image_model, write_text_model
-from tests.paths import REPOSITORY
+from tests.support.checkpoints import write_image_model, write_text_model
+from tests.support.paths import REPOSITORY
 
 PAPER = (235, 240, 250)
 CAPTIONS = ["红色汽车停在路旁", "一只白色的小猫"]

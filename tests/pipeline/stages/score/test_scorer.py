@@ -23,8 +23,8 @@ from transformers import AutoConfig, AutoModel, XLMRobertaTokenizer
 
 from pipeline.stages.score import Score, load_scorer
 from pipeline.stages.score.scorer import Scorer
-from tests.checkpoints import DIM, RESNET, write_image_model, write_text_model
-from tests.paths import REPOSITORY
+from tests.support.checkpoints import DIM, RESNET, write_image_model, write_text_model
+from tests.support.paths import REPOSITORY
 
 CAPTIONS = [
     "一只白色的小猫坐在窗边",

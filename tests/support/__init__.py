@@ -1,0 +1,1 @@
+"""What tests of several packages share: worlds and finished runs, a browser, servers on loopback, small checkpoints."""
