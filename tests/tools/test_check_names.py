@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 
 def check(path: Path) -> subprocess.CompletedProcess[str]:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from pipeline import Run, curate
-from tests.paths import REPOSITORY
-from tests.pipeline.stages.download.loopback import Answer, Web
+from tests.support.loopback import Answer, Web
+from tests.support.paths import REPOSITORY
 
 PICTURES = 40
 BROKEN = 3  # of them answer 503, once

@@ -12,7 +12,7 @@ import pytest
 from foundation.errors import InvalidInput
 from pipeline import COMMANDS, Run, curate, read_run, run_stages, status
 from pipeline.runners.progress import Progress
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 from tests.zhclip.shop import BROKEN, PICTURES, Shop
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
