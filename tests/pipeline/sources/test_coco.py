@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from image_set_files import coco_name, read_all, write_coco
 
 from pipeline.sources.coco import CocoSource
 from pipeline.sources.images import flickr_id
+from tests.pipeline.sources.image_set_files import coco_name, read_all, write_coco
 
 
 def coco(path: Path, **changes: Any) -> CocoSource:

@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_set_files import coco_name, jpeg, region, write_coco, write_image_data, write_regions
 
 from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
 from pipeline.stages.opening import open_run
+from tests.pipeline.sources.image_set_files import coco_name, jpeg, region, write_coco, write_image_data, write_regions
 from tests.support.loopback import Answer, Web
 from tests.support.paths import REPOSITORY
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_set_files import coco_image, region
 
 from pipeline.sources.base import Source
 from pipeline.sources.coco import CocoSource
@@ -19,6 +18,7 @@ from pipeline.sources.readers import _positions
 from pipeline.sources.splits import Block
 from pipeline.sources.table import TableSource
 from pipeline.sources.visual_genome import VisualGenomeSource
+from tests.pipeline.sources.image_set_files import coco_image, region
 
 
 def write(name: str, content: Any) -> str:

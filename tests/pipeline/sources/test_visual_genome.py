@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_set_files import read_all, region, write_image_data, write_regions
 
 from pipeline.sources.visual_genome import VisualGenomeSource
+from tests.pipeline.sources.image_set_files import read_all, region, write_image_data, write_regions
 
 PHRASES = {1: ["a brown dog", "green grass ", "a tree"], 3: [], 2: ["the sky is blue"]}
 
