@@ -8,7 +8,7 @@ import setuptools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 LINES = [Requirement(line) for line in (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()]
 

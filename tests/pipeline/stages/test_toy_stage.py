@@ -24,7 +24,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 PAIRS = 40
 TOY = '''
