@@ -17,7 +17,7 @@ from foundation import __version__
 from foundation.log import FORMAT_VARIABLE, LEVEL_VARIABLE
 from pipeline import Run, curate
 from pipeline.recipe.builtin import builtin_names
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 from tests.zhclip.shop import BROKEN, PICTURES, Shop, open_shop
 from zhclip.app import app
 

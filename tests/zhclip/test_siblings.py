@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 
 @pytest.mark.parametrize("name", ["foundation", "filters", "pipeline", "trainer"])

@@ -1,0 +1,3 @@
+"""Moved to tests.support.browser."""
+
+from tests.support.browser import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Moved to tests.support.paths."""
+
+from tests.support.paths import *  # noqa: F403

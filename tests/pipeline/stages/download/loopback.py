@@ -1,0 +1,3 @@
+"""Moved to tests.support.loopback."""
+
+from tests.support.loopback import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Moved to tests.support.runs."""
+
+from tests.support.runs import *  # noqa: F403
