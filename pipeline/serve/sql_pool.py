@@ -12,14 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-import pipeline
+from foundation.child import python_path
 from foundation.errors import WorkFailed
 from pipeline.serve.sql_child import Question, Setup, question_line
 
-PACKAGES = str(Path(pipeline.__file__).parents[1])  # where a child finds this package
 CHILDREN = 2  # at a time, whatever the number of runs
 GRACE = 2.0  # s beyond a question's own limit; then the process is killed
 START_SECONDS = 60.0
@@ -41,7 +39,7 @@ class Child:
     rest: bytes = b""  # read, but of a later line
 
     def __post_init__(self) -> None:
-        environment = {"PATH": os.defpath, "PYTHONPATH": PACKAGES, "LC_ALL": "C.UTF-8"}
+        environment = {"PATH": os.defpath, "PYTHONPATH": python_path(), "LC_ALL": "C.UTF-8"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.serve.sql_child"],
             stdin=subprocess.PIPE,

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foundation.child import python_path
 from foundation.errors import WorkFailed
 from pipeline.recipe.download import Download
 from pipeline.stages.download.writer import OUTCOME_SCHEMA, write_table
 
 LOG_TAIL = 4000  # characters
-_REPOSITORY = Path(__file__).resolve().parents[3]  # the child must find the packages, wherever the parent was started
 
 
 class ShardFailed(WorkFailed):
@@ -83,7 +83,7 @@ def run_child(command: Sequence[str], log: Path, deadline: float) -> None:
     Raises:
         ShardFailed: it ended with another status than 0, or not within `deadline` seconds.
     """
-    path = os.pathsep.join(filter(None, (str(_REPOSITORY), os.environ.get("PYTHONPATH"))))
+    path = python_path(os.environ.get("PYTHONPATH"))
     with log.open("wb") as output:
         child = subprocess.Popen(
             command,

@@ -24,8 +24,8 @@ from tests.support.paths import REPOSITORY
 FAULTY_CHILD = """
 import sys
 from pathlib import Path
-from pipeline.download.child import main
-from pipeline.download.writer import ShardWriter
+from pipeline.stages.download.child import main
+from pipeline.stages.download.writer import ShardWriter
 
 class Faulty(ShardWriter):
     def write(self, jpeg, row_key, caption, meta):
@@ -40,8 +40,8 @@ PARENT = """
 import json, sys
 from pathlib import Path
 import pyarrow as pa
-from pipeline.download.config import Download
-from pipeline.download.shard import download_shard
+from pipeline.recipe.download import Download
+from pipeline.stages.download.shard import download_shard
 rows = pa.table({"key": ["0" * 32], "url": [sys.argv[1]]})
 download_shard(rows, Path(sys.argv[2]), Download(**json.loads(sys.argv[3])))
 """
