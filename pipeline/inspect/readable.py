@@ -21,23 +21,23 @@ def count(number: float | None) -> str:
     return "–" if number is None else f"{number:,.0f}"
 
 
-def share(part: float, whole: float = 1) -> str:
+def share(part: float, total: float = 1) -> str:
     """12.3%; small shares that are not zero stay visible."""
-    if not whole:
+    if not total:
         return "–"
-    found = part / whole
-    return "<0.1%" if 0 < found < 0.0005 else ">99.9%" if 0.9995 <= found < 1 else f"{found:.1%}"
+    fraction = part / total
+    return "<0.1%" if 0 < fraction < 0.0005 else ">99.9%" if 0.9995 <= fraction < 1 else f"{fraction:.1%}"
 
 
 def size(number: float | None) -> str:
     """Bytes for people, in powers of 1024."""
     if number is None:
         return "–"
-    found = float(number)
+    rest = float(number)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if found < 1024 or unit == "TiB":
-            return f"{found:,.0f} {unit}" if unit == "B" or found >= 100 else f"{found:,.1f} {unit}"
-        found /= 1024
+        if rest < 1024 or unit == "TiB":
+            return f"{rest:,.0f} {unit}" if unit == "B" or rest >= 100 else f"{rest:,.1f} {unit}"
+        rest /= 1024
     raise AssertionError
 
 
@@ -45,7 +45,11 @@ def hours(seconds: float | None) -> str:
     """A time for people: 12 s, 3 min 20 s, 5 h 12 min."""
     if seconds is None:
         return "not noted"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rounded} s"
+    return (
+        f"{rounded // 60} min {rounded % 60} s"
+        if rounded < 3600
+        else f"{rounded // 3600:,} h {rounded % 3600 // 60} min"
+    )

@@ -41,10 +41,8 @@ class ImageDuplicates(Config):
     )
 
 
-class TestImages(Config):
+class EvalImageSet(Config):
     """Images of an evaluation set, as files. An image's id is the name of its row or file."""
-
-    __test__ = False  # not a test, whatever pytest thinks of the name
 
     path: str = value(
         ..., "folder or zip of images, or folder with *_imgs.tsv (MUGE, Chinese-CLIP), or one such file; local"
@@ -62,7 +60,7 @@ class Images(Config):
     duplicates: ImageDuplicates | None = value(
         None, "reject near-duplicate images, across all sources; null: keep them"
     )
-    test_sets: dict[SetName, TestImages] = value(
+    test_sets: dict[SetName, EvalImageSet] = value(
         {}, "name → evaluation images that no pair may show; the ledger counts each set by itself, as test_image_NAME"
     )
     test_distance: int = value(

@@ -59,10 +59,10 @@ class FlinkUnavailableError(WorkFailed):
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise FlinkUnavailableError(f"{name} is not installed. {INSTALL}")
-    return found
+    return path
 
 
 def jar(folder: Path = FOLDER) -> Path:

@@ -52,28 +52,28 @@ def find(run: Run, names: list[str], above: float) -> Retry:
     Raises:
         RunError: see `wanted`.
     """
-    counts_it = wanted(names)
+    counts = wanted(names)
     shards, reasons = [], Counter[str]()
-    for found in run.manifests("download"):
-        failed = {reason: count for reason, count in found.counts["reasons"].items() if counts_it(reason)}
-        if sum(failed.values()) > above * found.counts["in"]:
-            shards.append(found.shard)
+    for manifest in run.manifests("download"):
+        failed = {reason: count for reason, count in manifest.counts["reasons"].items() if counts(reason)}
+        if sum(failed.values()) > above * manifest.counts["in"]:
+            shards.append(manifest.shard)
             reasons.update(failed)
     return Retry(shards, dict(reasons.most_common()))
 
 
-def prepare(run: Run, found: Retry) -> None:
+def prepare(run: Run, retry: Retry) -> None:
     """Takes back what was made of these shards, the last step first; only the process that drives the run may."""
-    if not found.shards:
+    if not retry.shards:
         return
     after = list(STAGES.values())[list(STAGES).index("download") + 1 :]
     for stage in reversed([stage for stage in after if stage.covers_earlier]):
-        run.discard(stage.name, shards=None if stage.cheap else set(found.shards))
-    for shard in found.shards:
-        keep(run, shard, set(found.reasons))
-    run.discard("download", shards=set(found.shards))
+        run.discard(stage.name, shards=None if stage.cheap else set(retry.shards))
+    for shard in retry.shards:
+        keep(run, shard, set(retry.reasons))
+    run.discard("download", shards=set(retry.shards))
 
 
 def fetched(run: Run, shards: Container[str]) -> int:
     """Images of these shards that are there now."""
-    return sum(found.counts["out"] for found in run.manifests("download") if found.shard in shards)
+    return sum(manifest.counts["out"] for manifest in run.manifests("download") if manifest.shard in shards)

@@ -90,16 +90,16 @@ def _filter(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, dic
     counts: dict[str, dict[str, int]] = {}
     rejected, kept = [], []
     for name, source in run.recipe.sources.items():
-        mine = np.asarray(pc.equal(rows["source"], name).to_numpy(zero_copy_only=False), dtype=bool)
-        own = rows.filter(pa.array(mine))
+        of_source = np.asarray(pc.equal(rows["source"], name).to_numpy(zero_copy_only=False), dtype=bool)
+        own = rows.filter(pa.array(of_source))
         bits = own["bits"].to_numpy()
         names = reasons_of(source.row_rules())
-        for more, found in (
+        for more_names, more_bits in (
             (reasons_of(source.rules.group_filters()), reason_bits(source.rules.group_filters(), own)),
-            (duplicate_names, duplicate_bits[mine]),
+            (duplicate_names, duplicate_bits[of_source]),
         ):
-            bits = bits | (found << np.uint64(len(names)))
-            names = (*names, *more)
+            bits = bits | (more_bits << np.uint64(len(names)))
+            names = (*names, *more_names)
         bad = bits != 0
         reasons = decode_reasons(bits[bad], names)
         rejected.append(entries(own.filter(pa.array(bad)), "filter", REJECTED, reasons))
@@ -111,10 +111,10 @@ def _filter(run: Run, rows: pa.Table) -> tuple[pa.Table, pa.Table, dict[str, dic
 def _duplicates(run: Run, rows: pa.Table) -> tuple[np.ndarray, tuple[str, ...]]:
     """Duplicates across all sources; a pair that no rule rejected wins over one that is out anyway."""
     priority = pc.cast(pc.not_equal(rows["bits"], pa.scalar(0, pa.uint64())), pa.int8())
-    found = run.recipe.duplicates.rejects(rows.append_column("priority", priority))
+    masks = run.recipe.duplicates.rejects(rows.append_column("priority", priority))
     names = tuple(run.recipe.duplicates.reasons)
     bits = np.zeros(rows.num_rows, dtype=np.uint64)
     for position, name in enumerate(names):
-        mask = np.asarray(found[name].to_numpy(zero_copy_only=False), dtype=bool)
+        mask = np.asarray(masks[name].to_numpy(zero_copy_only=False), dtype=bool)
         bits |= mask.astype(np.uint64) << np.uint64(position)
     return bits, names

@@ -37,13 +37,13 @@ def key_ranges(run: Run) -> list[KeyRange]:
     totals = [0] * read_layout(run).buckets
     for manifest in run.manifests("filter"):
         totals = [total + rows for total, rows in zip(totals, manifest.counts["ranges"], strict=True)]
-    found, before = [], 0
+    ranges, before = [], 0
     for number, rows in enumerate(totals):
         if rows:
             shards = -(-rows // run.recipe.plan.shard_size)
-            found.append(KeyRange(number, before, tuple(rows * i // shards for i in range(shards + 1))))
+            ranges.append(KeyRange(number, before, tuple(rows * i // shards for i in range(shards + 1))))
             before += shards
-    return found
+    return ranges
 
 
 def plan_shards(run: Run) -> list[str]:

@@ -23,7 +23,7 @@ from demo.merge_world import TRUTH_SCHEMA, MergeWorld, build_merge_world
 from demo.phrases import load_names
 from demo.scenes import FORMS, copy_of, render_scene, scene_file, scene_of
 from demo.train_translator import is_held_out
-from pipeline.recipe.images import TestImages
+from pipeline.recipe.images import EvalImageSet
 from pipeline.sources.translation import Translation
 from pipeline.stages.eval_images.sets import read_images
 from pipeline.stages.translate import load_translator
@@ -94,7 +94,7 @@ def test_boxes_of_regions_lie_on_their_drawings_in_copies_too(merged: MergeWorld
 
 
 def test_the_evaluation_set_is_read_by_the_code_that_reads_real_ones(merged: MergeWorld, truth: pl.DataFrame) -> None:
-    images = dict(read_images(TestImages(path=str(merged.evaluation))))
+    images = dict(read_images(EvalImageSet(path=str(merged.evaluation))))
     assert len(images) == TEST_IMAGES["test"]
     assert set(truth.filter(kind="test image")["match"]) < set(images)
     row = truth.filter(kind="test image", form="same file", source="laion").to_dicts()[0]

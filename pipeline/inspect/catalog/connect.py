@@ -57,9 +57,9 @@ def attach(connection: duckdb.DuckDBPyConnection, name: str, run: str | Path) ->
     """
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or name in ("main", "memory", "system", "temp"):
         raise RunError(f"{name!r} cannot name a run; use small letters, digits and _, such as other={run}")
-    found = _find(connection, run)
+    location = _find(connection, run)
     connection.execute(f"attach ':memory:' as {name}; use {name}")
-    _make_views(connection, found, f"{name}_")
+    _make_views(connection, location, f"{name}_")
     connection.execute("use memory")
 
 
@@ -99,10 +99,10 @@ def _for_duckdb(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
     return files
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, found: Place, prefix: str) -> None:
+def _make_views(connection: duckdb.DuckDBPyConnection, location: Place, prefix: str) -> None:
     """Paths are bound as values: a folder's name never becomes SQL. `prefix` keeps the variables of two runs apart."""
-    for name, path in (("run", found.run), ("catalog", found.catalog)):
+    for name, path in (("run", location.run), ("catalog", location.catalog)):
         quoted = path.replace("'", "''")
         connection.execute(f"set variable {prefix}{name} = '{quoted}'")
-    text = re.sub(r"getvariable\('(run|catalog)'\)", rf"getvariable('{prefix}\1')", found.sql)
+    text = re.sub(r"getvariable\('(run|catalog)'\)", rf"getvariable('{prefix}\1')", location.sql)
     connection.execute(re.sub(r"(?m)^set variable (run|catalog) =", rf"set variable {prefix}\1 =", text))

@@ -51,10 +51,10 @@ def read_image(run: str | Path, place: ImagePlace) -> bytes:
         raise ValueError(f"{place.tar} is not a tar of a run")
     with _open(f"{str(run).rstrip('/')}/{place.tar}") as file:
         file.seek(place.offset)
-        found = file.read(place.length)
-    if len(found) < place.length:
+        content = file.read(place.length)
+    if len(content) < place.length:
         raise FileNotFoundError(f"{place.tar} ends before byte {place.offset + place.length:,}")
-    return bytes(found)
+    return bytes(content)
 
 
 def _open(path: str) -> BinaryIO:

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from foundation.config import value
 from pipeline.inspect.check.rule import Gate, Measured, Rule, measured
+from pipeline.stages.dedup_images.data import EvalImageTable
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
-from pipeline.stages.dedup_images.stage import EvalImageTable
 from pipeline.stages.dedup_images.tables import how_near
 from pipeline.stages.score import embeddings
 from pipeline.stages.score.embeddings import Confirmation

@@ -106,12 +106,12 @@ def _edges(
     images: Fingerprints, rows: np.ndarray, config: ImageDuplicates, confirm: Confirmation | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions in `rows` of pairs that are near in hash and colour, and confirmed."""
-    found = [(np.zeros(0, dtype=np.int64),) * 2]
+    edges = [(np.zeros(0, dtype=np.int64),) * 2]
     if config.distance is not None:
-        for one, other, _ in near_pairs(images.hashes[rows], config.distance, images.mirrors[rows]):
-            close = images.colour_difference(rows[one], images, rows[other]) <= config.colours
-            found.append((one[close], other[close]))
-    first, second = (np.concatenate(ends) for ends in zip(*found, strict=True))
+        for left, right, _ in near_pairs(images.hashes[rows], config.distance, images.mirrors[rows]):
+            close = images.colour_difference(rows[left], images, rows[right]) <= config.colours
+            edges.append((left[close], right[close]))
+    first, second = (np.concatenate(ends) for ends in zip(*edges, strict=True))
     if confirm:
         _, counts = confirm(rows[first], rows[second])
         first, second = first[counts], second[counts]

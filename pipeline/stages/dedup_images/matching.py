@@ -30,9 +30,9 @@ class Fingerprints:
 
     def colour_difference(self, rows: np.ndarray, other: Fingerprints, others: np.ndarray) -> np.ndarray:
         """int16: largest difference of a quarter's mean colour, as they are or with one mirrored: the lesser."""
-        mine = self.colours[rows].astype(np.int16)
-        straight = np.abs(mine - other.colours[others]).max(axis=(1, 2), initial=0)
-        turned = np.abs(mine - mirrored_colours(other.colours[others])).max(axis=(1, 2), initial=0)
+        colours = self.colours[rows].astype(np.int16)
+        straight = np.abs(colours - other.colours[others]).max(axis=(1, 2), initial=0)
+        turned = np.abs(colours - mirrored_colours(other.colours[others])).max(axis=(1, 2), initial=0)
         return np.minimum(straight, turned)
 
 
@@ -68,10 +68,10 @@ def _near(
     candidates: Fingerprints, tests: Fingerprints, distance: int, colours: int, confirm: Confirmation | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows of candidates and of test images that are near, their differing bits and cosines."""
-    mine, theirs = np.flatnonzero(~candidates.plain), np.flatnonzero(~tests.plain)
-    both = np.concatenate([tests.hashes[theirs], tests.mirrors[theirs]])
-    first, second, bits = near_among(candidates.hashes[mine], both, distance)
-    first, second = mine[first], theirs[second % max(1, len(theirs))]
+    candidate_rows, test_rows = np.flatnonzero(~candidates.plain), np.flatnonzero(~tests.plain)
+    test_hashes = np.concatenate([tests.hashes[test_rows], tests.mirrors[test_rows]])
+    first, second, bits = near_among(candidates.hashes[candidate_rows], test_hashes, distance)
+    first, second = candidate_rows[first], test_rows[second % max(1, len(test_rows))]
     close = candidates.colour_difference(first, tests, second) <= colours
     first, second, bits = first[close], second[close], bits[close]
     if confirm is None:
@@ -86,6 +86,6 @@ def _equal_pixels(candidates: Fingerprints, tests: Fingerprints) -> tuple[np.nda
     if not count:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     first, groups = collapse(np.concatenate([tests.pixels, candidates.pixels]))
-    found = first[groups[count:]]  # the first row with these pixels: a test image, if one has them
-    rows = np.flatnonzero(found < count)
-    return rows, found[rows]
+    first_rows = first[groups[count:]]  # the first row with these pixels: a test image, if one has them
+    rows = np.flatnonzero(first_rows < count)
+    return rows, first_rows[rows]

@@ -70,7 +70,7 @@ def near_among(hashes: np.ndarray, others: np.ndarray, distance: int) -> Pairs:
     Compares all with all, for few `others`; about 4 ns a pair on one core, at any distance: one of the words differs in a third
     of the bits at most. Memory is bounded but for what is found.
     """
-    found: list[Pairs] = []
+    pieces: list[Pairs] = []
     step = max(1, CHUNK // max(1, len(others)))
     words = np.ascontiguousarray(others.T)
     for start in range(0, len(hashes), step):
@@ -81,9 +81,9 @@ def near_among(hashes: np.ndarray, others: np.ndarray, distance: int) -> Pairs:
         first, second = np.nonzero(close)
         bits = differing_bits(rows[first], others[second])
         near = bits <= distance
-        found.append((first[near] + start, second[near], bits[near]))
+        pieces.append((first[near] + start, second[near], bits[near]))
     empty = np.zeros(0, dtype=np.int64)
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True)) if found else (empty, empty, empty)  # type: ignore[return-value]
+    return tuple(np.concatenate(part) for part in zip(*pieces, strict=True)) if pieces else (empty, empty, empty)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -202,9 +202,9 @@ def _checked(
     bits = blocks.differing(first, second)
     near = bits <= distance
     first, second, bits = first[near], second[near], bits[near]
-    mine = blocks.first_equal(first, second, chosen)
-    if mine.any():
-        yield first[mine], second[mine], bits[mine]
+    first_found = blocks.first_equal(first, second, chosen)
+    if first_found.any():
+        yield first[first_found], second[first_found], bits[first_found]
 
 
 def _compare_all(hashes: np.ndarray, distance: int, proper: int) -> Iterator[Pairs]:
@@ -217,11 +217,11 @@ def _compare_all(hashes: np.ndarray, distance: int, proper: int) -> Iterator[Pai
             yield first + start, second + start, bits[first, second].astype(np.int64)
 
 
-def _all_with_all(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _all_with_all(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """uint8 (n, m): differing bits."""
-    bits = np.bitwise_count(one[:, 0, None] ^ other[None, :, 0])
+    bits = np.bitwise_count(first[:, 0, None] ^ second[None, :, 0])
     for word in range(1, WORDS):
-        bits += np.bitwise_count(one[:, word, None] ^ other[None, :, word])
+        bits += np.bitwise_count(first[:, word, None] ^ second[None, :, word])
     return bits
 
 
@@ -229,8 +229,8 @@ def _first_way(first: np.ndarray, second: np.ndarray, distance: int, hashes: np.
     """Pairs of rows of `hashes` followed by `mirrors`, as pairs of images: each kept in the first way in which it is near."""
     count = len(hashes)
     crossed = second >= count
-    one, other = first, np.where(crossed, second - count, second)
-    low, high = np.minimum(one, other), np.maximum(one, other)
+    left, right = first, np.where(crossed, second - count, second)
+    low, high = np.minimum(left, right), np.maximum(left, right)
     ways = np.stack(
         [
             differing_bits(hashes[low], hashes[high]),
@@ -238,7 +238,7 @@ def _first_way(first: np.ndarray, second: np.ndarray, distance: int, hashes: np.
             differing_bits(mirrors[low], hashes[high]),
         ]
     )
-    way = np.where(crossed, np.where(one == low, 1, 2), 0)
+    way = np.where(crossed, np.where(left == low, 1, 2), 0)
     keep = (low != high) & (np.argmax(ways <= distance, axis=0) == way)
     return low[keep], high[keep], ways.min(axis=0)[keep]
 

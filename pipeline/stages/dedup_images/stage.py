@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.stages.base import Stage, View, lost_keys
+from pipeline.stages.dedup_images.data import EvalImageTable, Scored
 from pipeline.stages.dedup_images.duplicates import Copies, find_copies
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.dedup_images.stored_embeddings import PairEmbeddings, read_embeddings
@@ -42,51 +43,6 @@ REASONS: Mapping[str, str] = {
     "over_source_cap": "the source has max_pairs better (or, by choice, other) pairs",
 }
 """Reasons that this stage decides on, and `select` writes into its ledger."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """All scored pairs of a run, in key order."""
-
-    keys: np.ndarray  # S32 (n,)
-    source: np.ndarray  # int16 (n,): position in the recipe
-    score: np.ndarray  # float32 (n,)
-    passes: np.ndarray  # bool (n,): within its source's limits on scores
-    area: np.ndarray  # int64 (n,): pixels of the original image
-    url: np.ndarray  # uint64 (n,): hash of source and url
-    test: np.ndarray  # int64 (n,): row of the nearest test image, or -1
-    test_bits: np.ndarray  # int64 (n,)
-    test_cosine: np.ndarray  # float32 (n,): NaN where embeddings were not asked
-    images: Fingerprints | None  # where images are compared
-    shards: dict[str, int]  # plan shard → its scored pairs
-
-
-@dataclass(frozen=True)
-class EvalImageTable:
-    """All test sets of a run: fingerprints, and what each row is called."""
-
-    images: Fingerprints
-    sets: np.ndarray  # int64 (m,): position in the recipe
-    names: pa.ChunkedArray  # (m,)
-    place: np.ndarray  # int64 (m,): row of its image's embedding
-    embeddings: np.ndarray | None  # float16 (images, 2, dim), where they confirm copies
-    revision: str | None  # of the image tower that they are from
-
-    @classmethod
-    def of(cls, table: pa.Table, sets: np.ndarray, confirmed: bool) -> EvalImageTable:
-        """From rows of eval_images/*.parquet without an error, and the position of each row's set.
-
-        Args:
-            confirmed: whether the recipe has them confirmed by embeddings, so that they are there.
-        """
-        uncropped = pc.equal(table["crop"], 0.0)  # the first row of each image
-        vectors = revision = None
-        if confirmed and table.num_rows:
-            own = table.filter(uncropped)
-            vectors = embeddings.decode([own[name] for name in embeddings.COLUMNS])
-            revision = own["image_revision"][0].as_py()
-        images = Fingerprints.decode(*(table[name].to_pylist() for name in COLUMNS))
-        return cls(images, sets, table["image"], np.cumsum(uncropped) - 1, vectors, revision)
 
 
 class DedupImages(Stage):
@@ -153,27 +109,27 @@ def _eval_images(run: Run) -> EvalImageTable | None:
     if not run.recipe.images.test_sets:
         return None
     shards = [
-        pq.read_table(run.path("eval_images", f"{found.shard}.parquet")) for found in run.manifests("eval_images")
+        pq.read_table(run.path("eval_images", f"{manifest.shard}.parquet")) for manifest in run.manifests("eval_images")
     ]
-    whole = [table.filter(pc.is_null(table["error"])) for table in shards]
-    sets = np.repeat(np.arange(len(whole)), [table.num_rows for table in whole])
-    return EvalImageTable.of(pa.concat_tables(whole), sets, run.recipe.images.test_min_cosine is not None)
+    usable = [table.filter(pc.is_null(table["error"])) for table in shards]
+    sets = np.repeat(np.arange(len(usable)), [table.num_rows for table in usable])
+    return EvalImageTable.of(pa.concat_tables(usable), sets, run.recipe.images.test_min_cosine is not None)
 
 
 def _read(run: Run, tests: EvalImageTable | None) -> Scored:
     """All shards, several at a time; each goes to its place at once, so that memory holds it all but once."""
     counts = {shard: _scored_rows(run, shard) for shard in plan_shards(run)}
-    whole: dict[str, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
     start = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part in pool.map(lambda shard: _read_shard(run, shard, tests), counts):
             for name, column in _columns(part).items():
-                if name not in whole:
-                    whole[name] = np.empty((sum(counts.values()), *column.shape[1:]), column.dtype)
-                whole[name][start : start + len(column)] = column
+                if name not in columns:
+                    columns[name] = np.empty((sum(counts.values()), *column.shape[1:]), column.dtype)
+                columns[name][start : start + len(column)] = column
             start += len(part.keys)
-    prints = {field.name: whole.pop(field.name) for field in fields(Fingerprints) if field.name in whole}
-    return Scored(**whole, images=Fingerprints(**prints) if prints else None, shards=counts)
+    prints = {field.name: columns.pop(field.name) for field in fields(Fingerprints) if field.name in columns}
+    return Scored(**columns, images=Fingerprints(**prints) if prints else None, shards=counts)
 
 
 def _scored_rows(run: Run, shard: str) -> int:
@@ -185,8 +141,8 @@ def _scored_rows(run: Run, shard: str) -> int:
 
 def _columns(part: Scored) -> dict[str, np.ndarray]:
     """All that has a value for each pair."""
-    found = {name: column for name, column in vars(part).items() if name not in ("images", "shards")}
-    return found | (vars(part.images) if part.images else {})
+    columns = {name: column for name, column in vars(part).items() if name not in ("images", "shards")}
+    return columns | (vars(part.images) if part.images else {})
 
 
 def _read_shard(run: Run, shard: str, tests: EvalImageTable | None) -> Scored:
@@ -232,9 +188,9 @@ def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: EvalImageTable)
             "score.image_model was replaced in between. Put the former one back and remove eval_images/, or start a new run"
         )
 
-    def cosine(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        rows, first = np.unique(mine, return_inverse=True)
-        return embeddings.cosines(read_embeddings(run, shard, rows), first, vectors, tests.place[theirs])
+    def cosine(pairs: np.ndarray, images: np.ndarray) -> np.ndarray:
+        rows, first = np.unique(pairs, return_inverse=True)
+        return embeddings.cosines(read_embeddings(run, shard, rows), first, vectors, tests.place[images])
 
     return Confirmation(least, cosine)
 
@@ -261,11 +217,11 @@ def _copies(run: Run, pairs: Scored, rank: np.ndarray, eligible: np.ndarray, scr
     confirm = None
     if config.min_cosine is not None:
         confirm = Confirmation(config.min_cosine, PairEmbeddings(run, pairs.shards, scratch).cosine)
-    found = find_copies(pairs.images, rank, eligible, config, confirm)
+    copies = find_copies(pairs.images, rank, eligible, config, confirm)
     if config.several_captions:
-        same_image = (found.winner >= 0) & (pairs.url == pairs.url[found.winner])
-        found.winner[same_image] = -1
-    return found
+        same_image = (copies.winner >= 0) & (pairs.url == pairs.url[copies.winner])
+        copies.winner[same_image] = -1
+    return copies
 
 
 def _over_caps(run: Run, pairs: Scored, rank: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -54,8 +54,8 @@ class PairEmbeddings:
         with self._file.open("ab") as file:
             for shard, start, low, high in zip(self._shards, self._starts, ends[:-1], ends[1:], strict=False):
                 if low < high:
-                    mine = rows[low:high]
-                    found = read_embeddings(self._run, shard, mine - start)
-                    file.write(found.tobytes())
-                    self._place[mine] = np.arange(self._count, self._count + len(mine))
-                    self._count, self._shape = self._count + len(mine), found.shape[1:]
+                    wanted = rows[low:high]
+                    vectors = read_embeddings(self._run, shard, wanted - start)
+                    file.write(vectors.tobytes())
+                    self._place[wanted] = np.arange(self._count, self._count + len(wanted))
+                    self._count, self._shape = self._count + len(wanted), vectors.shape[1:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +10,8 @@ import pyarrow.parquet as pq
 
 from pipeline.run.folder import Attempt, Run
 from pipeline.run.ledger import write_parquet
+from pipeline.stages.dedup_images.data import EvalImageTable, Scored
 from pipeline.stages.dedup_images.duplicates import Copies
-
-if TYPE_CHECKING:
-    from pipeline.stages.dedup_images.stage import EvalImageTable, Scored
 
 SHARD = "000000"
 DECISIONS_ENDING = ".decisions.parquet"
@@ -65,9 +62,9 @@ def _decisions(
     sets = list(run.recipe.images.test_sets)
     reasons, details = [], []
     for row in rows:
-        found = list(_reasons(sets, pairs, tests, copies, over, row))
-        reasons.append([reason for reason, _ in found])
-        details.append("; ".join(detail for _, detail in found if detail) or None)
+        reasons_of_row = list(_reasons(sets, pairs, tests, copies, over, row))
+        reasons.append([reason for reason, _ in reasons_of_row])
+        details.append("; ".join(detail for _, detail in reasons_of_row if detail) or None)
     return pa.table([pa.array(pairs.keys[rows].astype(str)), reasons, details], schema=DECISIONS)
 
 

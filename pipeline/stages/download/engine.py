@@ -68,10 +68,10 @@ def load_downloader() -> types.ModuleType:
 
 def _check(module: types.ModuleType) -> None:
     for name, expected in _PARAMETERS.items():
-        found: Any = module
+        attribute: Any = module
         for part in name.split("."):
-            found = getattr(found, part, None)
-        parameters = " ".join(inspect.signature(found).parameters) if callable(found) else "missing"
+            attribute = getattr(attribute, part, None)
+        parameters = " ".join(inspect.signature(attribute).parameters) if callable(attribute) else "missing"
         if parameters != expected:
             raise Img2datasetError(f"img2dataset's {name} has parameters {parameters!r}, not {expected!r}")
 

@@ -141,12 +141,12 @@ class Guard:
 
     def addresses(self, target: Target, deadline: Deadline) -> list[str]:
         """The addresses of `target` that may be connected to, in the resolver's order; raises as `connect` does."""
-        found = self._resolve(target.host, deadline)
+        addresses = self._resolve(target.host, deadline)
         if self._allowed & {(target.host, None), (target.host, target.port)}:
-            return found
-        public = [address for address in found if is_public(ipaddress.ip_address(address.partition("%")[0]))]
+            return addresses
+        public = [address for address in addresses if is_public(ipaddress.ip_address(address.partition("%")[0]))]
         if not public:
-            raise Failure("refused_address", f"{target.host} is {found[0]}")
+            raise Failure("refused_address", f"{target.host} is {addresses[0]}")
         return public
 
     def _resolve(self, host: str, deadline: Deadline) -> list[str]:
@@ -190,8 +190,8 @@ class Guard:
 
 def _look_up(host: str, answer: Future[list[str]]) -> None:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        answer.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        answer.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
     except OSError as error:
         answer.set_exception(error)
     except UnicodeError as error:  # a label of more than 63 characters

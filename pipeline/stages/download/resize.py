@@ -55,8 +55,8 @@ class Resized:
 
 def crop_of(url: str | None) -> Box | None:
     """The part of the image that a url names by a spatial media fragment in pixels (W3C Media Fragments 1.0, 4.2.2)."""
-    found = _FRAGMENT.search(url or "")
-    return Box(*map(int, found.groups())) if found else None
+    fragment = _FRAGMENT.search(url or "")
+    return Box(*map(int, fragment.groups())) if fragment else None
 
 
 def resize(data: bytes, config: Download, crop: Box | None = None) -> Resized:
@@ -124,10 +124,10 @@ def _opened(data: bytes) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 when absent or unreadable."""
     try:
-        found = image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # broken EXIF is common and no reason to lose the image; Pillow raises many types here
         return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _decoded(data: bytes, image: Image.Image, wanted: tuple[int, int]) -> np.ndarray:

@@ -88,25 +88,25 @@ def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Tab
     before = resume.kept(run, shard)
     rows = pairs if before is None else pairs.filter(pc.invert(pc.is_in(pairs["key"], before["key"])))
     folders = {name: source.image_folders for name, source in run.recipe.sources.items() if source.image_folders}
-    found = download_shard(rows, attempt.folder, run.recipe.download, folders)
+    outcomes = download_shard(rows, attempt.folder, run.recipe.download, folders)
     if before is None:
-        return found
-    both = resume.join(run, shard, before, found, attempt.folder / "images.tar")
-    both = both.take(pc.index_in(pairs["key"], both["key"]))
-    write_table(both, attempt.folder / "images.parquet")
-    return both
+        return outcomes
+    joined = resume.join(run, shard, before, outcomes, attempt.folder / "images.tar")
+    joined = joined.take(pc.index_in(pairs["key"], joined["key"]))
+    write_table(joined, attempt.folder / "images.parquet")
+    return joined
 
 
 def _download(run: Run, shard: str, attempt: Attempt) -> None:
     planned = pq.read_table(run.path("plan", f"{shard}.parquet"))
     pairs = handed_on(run, shard, planned, "plan", "download")
-    found = _outcomes(run, shard, pairs, attempt)
-    if not found["key"].equals(pairs["key"]):
-        raise ShardFailed(f"shard {shard}: {found.num_rows} results for {pairs.num_rows} rows, or in another order")
-    failed = pc.not_equal(found["status"], "ok")
-    lost, why = pairs.filter(failed), found.filter(failed)
+    outcomes = _outcomes(run, shard, pairs, attempt)
+    if not outcomes["key"].equals(pairs["key"]):
+        raise ShardFailed(f"shard {shard}: {outcomes.num_rows} results for {pairs.num_rows} rows, or in another order")
+    failed = pc.not_equal(outcomes["status"], "ok")
+    lost, failures = pairs.filter(failed), outcomes.filter(failed)
     attempt.output(".tar", written="images.tar")
     attempt.output(".parquet", written="images.parquet")
-    attempt.ledger(entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"]))
-    reasons = dict(sorted(Counter(why["reason"].to_pylist()).items()))
+    attempt.ledger(entries(lost, "download", FAILED, as_lists(failures["reason"]), failures["detail"]))
+    reasons = dict(sorted(Counter(failures["reason"].to_pylist()).items()))
     attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons})

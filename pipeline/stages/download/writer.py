@@ -71,12 +71,12 @@ class ShardWriter:
         self._outcomes: list[dict[str, Any]] = []
         self._broken: OSError | None = None
 
-    def fetched(self, row: int, found: Fetched) -> None:
+    def fetched(self, row: int, response: Fetched) -> None:
         """Note what the server sent for a row."""
         self._facts[row] = {
-            "original_bytes": len(found.body),
-            "original_sha256": found.sha256,
-            "content_type": found.content_type,
+            "original_bytes": len(response.body),
+            "original_sha256": response.sha256,
+            "content_type": response.content_type,
         }
 
     def failed(self, row: int, failure: Failure) -> None:

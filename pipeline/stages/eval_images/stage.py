@@ -21,7 +21,7 @@ from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.ledger import write_parquet
 from pipeline.stages.base import Stage, View, without
 from pipeline.stages.download.resize import Box, resize
-from pipeline.stages.eval_images.sets import TestImagesError, find_images, read_images
+from pipeline.stages.eval_images.sets import EvalImagesError, find_images, read_images
 from pipeline.stages.score import embeddings
 from pipeline.stages.score.fingerprint import fingerprint
 
@@ -84,7 +84,7 @@ class EvalImages(Stage):
         for name, config in run.recipe.images.test_sets.items():
             try:
                 find_images(config)
-            except (FormatError, TestImagesError) as error:
+            except (FormatError, EvalImagesError) as error:
                 raise RunError(f"images.test_sets.{name}: {error}") from error
 
     def shards(self, run: Run) -> list[str]:
@@ -126,24 +126,24 @@ def _table(images: list[tuple[str, bytes]], download: Download, scorer: Scorer |
     """Rows of some images, with embeddings where there is a scorer."""
     free = download.model_copy(update={"min_side": 0})
     rows: list[dict[str, Any]] = []
-    whole: dict[int, bytes] = {}  # row → the uncropped image as it would be stored
+    uncropped: dict[int, bytes] = {}  # row → the uncropped image as it would be stored
     for image, data in images:
         try:
             stored = [_stored(data, crop, free) for crop in CROPS]
         except Failure as failure:
             rows.append({"image": image, "crop": 0.0, "error": f"{failure.reason}: {failure.detail}"})
             continue
-        whole[len(rows)] = stored[0]
-        rows += [{"image": image, "crop": crop, **_hashes(one)} for crop, one in zip(CROPS, stored, strict=True)]
+        uncropped[len(rows)] = stored[0]
+        rows += [{"image": image, "crop": crop, **_hashes(jpeg)} for crop, jpeg in zip(CROPS, stored, strict=True)]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return table if scorer is None else _with_embeddings(table, whole, scorer)
+    return table if scorer is None else _with_embeddings(table, uncropped, scorer)
 
 
-def _with_embeddings(table: pa.Table, whole: dict[int, bytes], scorer: Scorer) -> pa.Table:
-    views = scorer.embed_views(list(whole.values()), mirror=True)
+def _with_embeddings(table: pa.Table, uncropped: dict[int, bytes], scorer: Scorer) -> pa.Table:
+    views = scorer.embed_views(list(uncropped.values()), mirror=True)
     for name, view in zip(embeddings.COLUMNS, views, strict=True):
         column = np.full((table.num_rows, view.shape[1]), np.nan, dtype=np.float32)
-        column[list(whole)] = view
+        column[list(uncropped)] = view
         table = table.append_column(name, embeddings.encode(column))
     revision = pa.scalar(scorer.identity["image_revision"], pa.string())
     return table.append_column("image_revision", pa.repeat(revision, table.num_rows))
@@ -162,7 +162,7 @@ def _stored(data: bytes, crop: float, download: Download) -> bytes:
 def _hashes(jpeg: bytes) -> dict[str, str]:
     """As the score stage takes them of a downloaded pair."""
     with Image.open(io.BytesIO(jpeg)) as image:
-        found = fingerprint(np.asarray(image.convert("RGB")))
+        hashes = fingerprint(np.asarray(image.convert("RGB")))
     return {
-        "image_hash": found.image_hash, "mirror_hash": found.mirror_hash, "pixels_sha256": found.pixels_sha256
+        "image_hash": hashes.image_hash, "mirror_hash": hashes.mirror_hash, "pixels_sha256": hashes.pixels_sha256
     }  # fmt: skip

@@ -24,8 +24,8 @@ class Confirmation:
 
     def __call__(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float32 (m,) cosines of pairs of rows, and bool (m,): whether they count."""
-        found = self.cosine(first, second)
-        return found, ~(found < self.least)
+        cosines = self.cosine(first, second)
+        return cosines, ~(cosines < self.least)
 
 
 def encode(embeddings: np.ndarray) -> pa.ListArray:
@@ -48,12 +48,12 @@ def _decode(column: pa.ChunkedArray) -> np.ndarray:
     known = np.asarray(array.is_valid())
     count = max(1, int(known.sum()))
     values = array.flatten().to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
-    found = np.full((len(array), len(values) // count), np.nan, dtype=np.float16)
-    found[known] = values.reshape(known.sum(), found.shape[1])
-    return found
+    vectors = np.full((len(array), len(values) // count), np.nan, dtype=np.float16)
+    vectors[known] = values.reshape(known.sum(), vectors.shape[1])
+    return vectors
 
 
-def cosines(one: np.ndarray, first: np.ndarray, other: np.ndarray, second: np.ndarray) -> np.ndarray:
+def cosines(left: np.ndarray, first: np.ndarray, right: np.ndarray, second: np.ndarray) -> np.ndarray:
     """float32 (m,): cosines of rows `first` of `one` with rows `second` of `other`, the better way round where a mirror
     image's embedding is known; NaN where one is unknown.
 
@@ -61,14 +61,20 @@ def cosines(one: np.ndarray, first: np.ndarray, other: np.ndarray, second: np.nd
         one, other: `decode`d, float16 (n, views, dim); may be memory-mapped.
         first, second: int64 (m,).
     """
-    found = np.empty(len(first), dtype=np.float32)
+    cosines_of_pairs = np.empty(len(first), dtype=np.float32)
     for start in range(0, len(first), CHUNK):
         part = slice(start, start + CHUNK)
-        found[part] = _cosines(one[first[part]].astype(np.float32), other[second[part]].astype(np.float32))
-    return found
+        cosines_of_pairs[part] = _cosines(left[first[part]].astype(np.float32), right[second[part]].astype(np.float32))
+    return cosines_of_pairs
 
 
-def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     ways = [(0, 0), (0, 1), (1, 0)]
-    there = [(mine, theirs) for mine, theirs in ways if mine < one.shape[1] and theirs < other.shape[1]]
-    return np.max([np.einsum("nd,nd->n", one[:, mine], other[:, theirs]) for mine, theirs in there], axis=0)
+    views = [
+        (left_view, right_view)
+        for left_view, right_view in ways
+        if left_view < left.shape[1] and right_view < right.shape[1]
+    ]
+    return np.max(
+        [np.einsum("nd,nd->n", left[:, left_view], right[:, right_view]) for left_view, right_view in views], axis=0
+    )

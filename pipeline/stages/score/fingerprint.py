@@ -76,9 +76,9 @@ def mirrored_colours(colours: np.ndarray) -> np.ndarray:
     return colours[:, [1, 0, 3, 2]]
 
 
-def differing_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def differing_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """int64 of the broadcast leading shape: differing bits of uint64 (…, 3) hashes; about 96 for unrelated images."""
-    return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
+    return np.bitwise_count(first ^ second).sum(axis=-1, dtype=np.int64)
 
 
 def is_plain(hashes: np.ndarray, mirrors: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def _base_config(folder: Path) -> Any:
     if not isinstance(base, str):
         raise ModelError(f"{path} has no 'modelBase': it is not the configuration of a Multilingual-CLIP text model")
     folders = [folder / base, folder / "base"]  # an absolute `base` stands for itself
-    local = next((one for one in folders if (one / "config.json").is_file()), None)
+    local = next((candidate for candidate in folders if (candidate / "config.json").is_file()), None)
     try:
         return AutoConfig.from_pretrained(local or base)
     except (OSError, ValueError) as error:

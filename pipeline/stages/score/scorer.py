@@ -101,16 +101,19 @@ class Scorer:
             texts = self.embed_text(captions)
             views, decoded = self._embed_batches(batches, self.config.mirror or self.config.mirror_embeddings)
         scores = cosines(views if self.config.mirror else views[:1], texts)
-        errors = [one.error or (None if np.isfinite(score) else "score is not finite")
-                  for one, score in zip(decoded, scores, strict=True)]  # fmt: skip
+        errors = [image.error or (None if np.isfinite(score) else "score is not finite")
+                  for image, score in zip(decoded, scores, strict=True)]  # fmt: skip
         columns = [
             pa.array(scores, pa.float32(), mask=~np.isfinite(scores)),
-            *(pa.array([getattr(one.fingerprint, name, None) for one in decoded], pa.string()) for name in FINGERPRINT),
+            *(
+                pa.array([getattr(image.fingerprint, name, None) for image in decoded], pa.string())
+                for name in FINGERPRINT
+            ),
             pa.array(errors, pa.string()),
         ]
         table = pa.Table.from_arrays(columns, schema=SCORES)
         if self.config.nsfw:
-            table = table.append_column("nsfw_score", pa.array([one.nsfw_score for one in decoded], pa.float32()))
+            table = table.append_column("nsfw_score", pa.array([image.nsfw_score for image in decoded], pa.float32()))
         wanted = (self.config.embeddings, self.config.mirror_embeddings)
         for name, view, asked in zip(stored.COLUMNS, views, wanted, strict=False):
             table = table.append_column(name, stored.encode(view)) if asked else table
@@ -152,16 +155,16 @@ class Scorer:
         outputs: list[list[torch.Tensor]] = [[], []] if mirror else [[]]
         decoded: list[Decoded] = []
         for batch in batches:
-            pixels = [one.pixels for one in batch if one.pixels is not None]
+            pixels = [image.pixels for image in batch if image.pixels is not None]
             if pixels:
                 stacked = torch.from_numpy(np.stack(pixels))
                 with self._turn, torch.inference_mode():
                     for view, output in enumerate(outputs):
                         output.append(self.image.encode(stacked.flip(2) if view else stacked))
-            decoded += [replace(one, pixels=None) for one in batch]  # lets go of the pixels
+            decoded += [replace(image, pixels=None) for image in batch]  # lets go of the pixels
         views = [np.full((len(decoded), self.image.dim), np.nan, dtype=np.float32) for _ in outputs]
         for embeddings, output in zip(views, outputs, strict=True):
-            embeddings[[one.error is None for one in decoded]] = _to_numpy(output, self.image.dim)
+            embeddings[[image.error is None for image in decoded]] = _to_numpy(output, self.image.dim)
         return views, decoded
 
 

@@ -70,17 +70,17 @@ def _score(run: Run, shard: str, attempt: Attempt) -> None:
     scorer = load_scorer(run.recipe.score)
     with mapped(run, shard) as tar:
         images = [tar[start : start + size] for start, size in zip(*_places(pairs), strict=True)]
-    found = scorer.score(images, pairs["caption"].to_pylist())
-    broken = pc.is_null(found["score"])
+    results = scorer.score(images, pairs["caption"].to_pylist())
+    broken = pc.is_null(results["score"])
     lost = pairs.filter(broken)
-    scores = found.drop_columns(["error"]).add_column(0, "key", pairs["key"]).filter(pc.invert(broken))
+    scores = results.drop_columns(["error"]).add_column(0, "key", pairs["key"]).filter(pc.invert(broken))
     for column in MODEL_COLUMNS:
         scores = scores.append_column(
             column, pa.repeat(pa.scalar(scorer.identity[column], pa.string()), scores.num_rows)
         )
     write_parquet(scores, attempt.output(".parquet"))
     reasons = as_lists(pa.chunked_array([pa.repeat(pa.scalar("image_undecodable"), lost.num_rows)]))
-    attempt.ledger(entries(lost, "score", FAILED, reasons, found.filter(broken)["error"]))
+    attempt.ledger(entries(lost, "score", FAILED, reasons, results.filter(broken)["error"]))
     attempt.commit(tally(pairs, lost, FAILED))
 
 

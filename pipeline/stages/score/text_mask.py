@@ -62,15 +62,15 @@ class TextHider:
         scale = SIDE / max(height, width)
         shape = [max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (height, width)]
         seen = cv2.resize(pixels, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-        found = _run(self._detector, seen)[0]
-        boxes = _boxes(found, np.array([width / shape[1], height / shape[0]], np.float32))
+        scores = _run(self._detector, seen)[0]
+        boxes = _boxes(scores, np.array([width / shape[1], height / shape[0]], np.float32))
         return [np.round(box).astype(np.int32) for box in boxes if self._reads(_straight(pixels, box))]
 
     def _reads(self, line: np.ndarray) -> bool:
         """Whether uint8 (READ_HEIGHT, width, 3) shows at least two characters."""
-        found = _run(self._recogniser, line)  # (places, characters); character 0 is the blank between two
-        best = found.argmax(1)
-        read = found.max(1)[(best > 0) & np.append(True, best[1:] != best[:-1])]
+        probabilities = _run(self._recogniser, line)  # (places, characters); character 0 is the blank between two
+        best = probabilities.argmax(1)
+        read = probabilities.max(1)[(best > 0) & np.append(True, best[1:] != best[:-1])]
         return len(read) > 1 and float(read.mean()) >= READ_LEVEL
 
 
@@ -109,8 +109,8 @@ def load_session(option: str, extra: str, package: str, file: str) -> Any:
 
     Raises ModuleNotFoundError naming the recipe's `option` and zhclip's `extra` where anything is missing.
     """
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None or importlib.util.find_spec("onnxruntime") is None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None or importlib.util.find_spec("onnxruntime") is None:
         raise ModuleNotFoundError(
             f"score.{option} needs {package.replace('_', '-')} and onnxruntime, which are not installed: "
             f"pip install 'zhclip[{extra}]'"
@@ -119,7 +119,7 @@ def load_session(option: str, extra: str, package: str, file: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # images are the unit of parallel work
     options.log_severity_level = 3
-    path = Path(found.origin).parent / file
+    path = Path(spec.origin).parent / file
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -78,12 +78,12 @@ class Translator:
         lines = [one_line(text) for text in texts]
         distinct = sorted({line for line in lines if line})  # sorted: batches do not depend on the order of the texts
         tokens = self.tokenize(distinct)
-        found = {"": ""}
+        translations = {"": ""}
         with self._turn, torch.inference_mode():
             for batch in batches_by_length(tokens, self.config.batch_tokens):
                 answers = self._generate([tokens[i] for i in batch])
-                found.update(zip((distinct[i] for i in batch), answers, strict=True))
-        return [found[line] for line in lines]
+                translations.update(zip((distinct[i] for i in batch), answers, strict=True))
+        return [translations[line] for line in lines]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token numbers of each text: the language token where there is one, at most `max_tokens`, the end token last."""

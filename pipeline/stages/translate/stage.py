@@ -123,8 +123,8 @@ def _parts(run: Run, split: Split) -> Iterator[tuple[np.ndarray, pa.ListArray]]:
         waiting.append((rows, english))
         texts += _texts(english)
         if texts >= PART_TEXTS:
-            *whole, rest = _cut(waiting)
-            yield from whole
+            *full, rest = _cut(waiting)
+            yield from full
             waiting, texts = [rest], _texts(rest[1])
     yield from (part for part in _cut(waiting) if len(part[0]))
 
@@ -133,7 +133,7 @@ def _cut(waiting: list[tuple[np.ndarray, pa.ListArray]]) -> list[tuple[np.ndarra
     """The rows cut after every PART_TEXTS texts (a row is never divided); the last part may be smaller, or empty."""
     if not waiting:
         return []
-    rows = np.concatenate([one for one, _ in waiting])
+    rows = np.concatenate([numbers for numbers, _ in waiting])
     english = pa.concat_arrays([texts for _, texts in waiting])
     before = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(english), 0).to_numpy())])
     ends = [0]
@@ -152,8 +152,8 @@ def _translated_part(
     if path.exists():
         return pq.read_table(path, schema=SCHEMA)
     texts = pc.list_flatten(english).to_pylist()
-    found = translator.translate([text or "" for text in texts])
-    chinese = pa.array([text or None for text in found], pa.string())
+    translations = translator.translate([text or "" for text in texts])
+    chinese = pa.array([text or None for text in translations], pa.string())
     lengths = pc.fill_null(pc.list_value_length(english), 0).to_numpy()
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     lists = pa.ListArray.from_arrays(offsets, chinese, mask=pc.is_null(english))

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from foundation.formats.lines import FormatError
-from pipeline.recipe.images import TestImages
-from pipeline.stages.eval_images.sets import TestImagesError, find_images, read_images
+from pipeline.recipe.images import EvalImageSet
+from pipeline.stages.eval_images.sets import EvalImagesError, find_images, read_images
 
 
 def jpeg(shade: int) -> bytes:
@@ -22,7 +22,7 @@ def jpeg(shade: int) -> bytes:
 
 
 def read(path: Path, **options: object) -> dict[str, bytes]:
-    return dict(read_images(TestImages(path=str(path), **options)))
+    return dict(read_images(EvalImageSet(path=str(path), **options)))
 
 
 def write_rows(path: Path, images: dict[str, bytes]) -> None:
@@ -37,7 +37,7 @@ def test_tsv_of_the_wanted_splits(tmp_path: Path) -> None:
     assert read(tmp_path) == {"valid-1": jpeg(1), "MR_test-1": jpeg(2)}
     assert list(read(tmp_path, splits=("train",))) == ["train-1"]
     assert list(read(tmp_path / "train_imgs.tsv")) == ["train-1"]
-    with pytest.raises(TestImagesError, match=r"expected \*_imgs.tsv of dev; found MR_test_imgs.tsv, train"):
+    with pytest.raises(EvalImagesError, match=r"expected \*_imgs.tsv of dev; found MR_test_imgs.tsv, train"):
         read(tmp_path, splits=("dev",))
 
 
@@ -55,9 +55,9 @@ def test_folder_and_zip_with_a_list_of_names(tmp_path: Path) -> None:
     assert list(read(archive, only=(str(names),))) == list(read(folder, only=(str(names),))) == ["COCO_0", "COCO_2"]
     names.write_text("COCO_2\nCOCO_9\nCOCO_8\n")
     with pytest.raises(
-        TestImagesError, match=r"2 of 3 images are not there, such as COCO_9, which .*coco-cn_test.txt names"
+        EvalImagesError, match=r"2 of 3 images are not there, such as COCO_9, which .*coco-cn_test.txt names"
     ):
-        find_images(TestImages(path=str(folder), only=(str(names),)))
+        find_images(EvalImageSet(path=str(folder), only=(str(names),)))
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_bad_rows_are_named(tmp_path: Path, content: bytes, message: str) -> Non
 
 
 def test_places_without_images_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TestImagesError, match="nowhere: expected a folder"):
+    with pytest.raises(EvalImagesError, match="nowhere: expected a folder"):
         read(tmp_path / "nowhere")
-    with pytest.raises(TestImagesError, match=r"expected images .* found none"):
+    with pytest.raises(EvalImagesError, match=r"expected images .* found none"):
         read(tmp_path)
     (tmp_path / "broken.zip").write_bytes(b"PK")
-    with pytest.raises(TestImagesError, match=r"broken.zip: expected a zip of images"):
+    with pytest.raises(EvalImagesError, match=r"broken.zip: expected a zip of images"):
         read(tmp_path / "broken.zip")
     (tmp_path / "set.tar").write_bytes(b"")
-    with pytest.raises(TestImagesError, match=r"set.tar: expected .tsv, .zip or an image; found .tar"):
+    with pytest.raises(EvalImagesError, match=r"set.tar: expected .tsv, .zip or an image; found .tar"):
         read(tmp_path / "set.tar")
