@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from foundation import __version__
 from foundation.log import FORMAT_VARIABLE, LEVEL_VARIABLE
-from pipeline import Run, curate
+from pipeline import Run, curate, status
 from pipeline.recipe.builtin import builtin_names
 from tests.support.paths import REPOSITORY
 from tests.zhclip.shop import BROKEN, PICTURES, Shop, open_shop
@@ -62,6 +62,19 @@ def test_recipes_that_come_with_zhclip_are_listed_and_shown() -> None:
         assert "sources:" in shown.stdout
     wrong = zhclip("recipe", "show", "builtin:papers")
     assert (wrong.exit_code, "chinese_clip, danqing, paper" in wrong.stderr) == (2, True)
+
+
+def test_every_reason_of_a_ledger_is_explained(sold: tuple[Shop, Run]) -> None:
+    _, run = sold
+    explained = {(reason["stage"], reason["code"]) for reason in json.loads(zhclip("reasons", "--json").stdout)}
+    assert {("filter", "caption_too_short"), ("download", "http_STATUS"), ("select", "score_too_low")} <= explained
+    for row in status(run)["reasons"]:
+        (reason,) = json.loads(zhclip("reasons", row["reason"], "--json").stdout)
+        assert reason["stage"] == row["stage"]
+    table = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["reasons", "http_404"])
+    assert "http_STATUS" in table.stdout
+    wrong = zhclip("reasons", "score_to_low")
+    assert (wrong.exit_code, "did you mean score_too_low?" in wrong.stderr) == (2, True)
 
 
 def test_a_run_is_named_by_a_word_or_by_an_option(sold: tuple[Shop, Run], tmp_path: Path) -> None:
