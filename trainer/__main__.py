@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from foundation.log import configure
 from trainer.cli import train
 
 if __name__ == "__main__":
+    configure()
     typer.run(train)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from foundation import __version__
-from foundation.log import Format, Level, configure, configure_worker
+from foundation.log import Format, Level, configure
 from trainer.cli import add_commands as add_trainer
 from zhclip import curate, inspect, recipe
 from zhclip.check import add_command as add_check
@@ -48,10 +48,7 @@ def about(
     [bold]zhclip status runs/first[/]                        how far, and what fell out
     [bold]zhclip verify runs/first[/]                        is anything lost or damaged?
     """
-    if log_format or log_level:
-        configure(log_format, log_level)
-    else:
-        configure_worker()  # as the environment says
+    configure(log_format, log_level)
 
 
 curate.add_commands(app)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from foundation.errors import InvalidInput
 from foundation.log import FORMAT_VARIABLE, LEVEL_VARIABLE, ROOT, configure, configure_worker, log_item, logger
@@ -20,6 +21,7 @@ from pipeline.recipe import load_recipe
 from pipeline.runners.driver import run_stages
 from pipeline.stages.opening import open_run
 from tests.support.paths import REPOSITORY
+from zhclip.app import app
 
 WORKER = """
 from foundation.log import configure_worker, item_logger
@@ -120,6 +122,16 @@ def test_a_worker_that_nobody_configured_leaves_logging_to_the_program(
         work(fail=True)
     assert capsys.readouterr().err == ""
     assert caplog.messages == ["failed: OSError: disk full"]
+
+
+def test_the_command_line_shows_warnings_unless_it_is_asked_for_more(capsys: pytest.CaptureFixture[str]) -> None:
+    CliRunner().invoke(app, ["recipe", "list"])
+    logger("trainer").info("not shown")
+    logger("trainer").warning("shown")
+    CliRunner().invoke(app, ["--log-level", "info", "recipe", "list"])
+    logger("trainer").info("shown as well")
+    shown = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert shown == ["warning trainer: shown", "info    trainer: shown as well"]
 
 
 @pytest.mark.parametrize("options", [{"format": "xml"}, {"level": "loud"}])
