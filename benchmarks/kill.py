@@ -18,10 +18,10 @@ from pathlib import Path
 from rich.console import Console
 
 from demo.__main__ import compare
+from demo.curation import REPOSITORY, Site
 from demo.server import serving
 from demo.world import build_world
 from pipeline.stages.opening import read_run
-from tests.support.runs import REPOSITORY, Site
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
+from benchmarks.reference import reference
 from trainer.config import Stage, TrainRecipe, load_train_recipe
 from trainer.gradcache import plain_step
 from trainer.models.clip import build_model
@@ -54,8 +55,6 @@ def zhclip_step(recipe: TrainRecipe, stage: Stage, images: torch.Tensor, caption
 def cn_clip_step(recipe: TrainRecipe, stage: Stage, images: torch.Tensor, captions: list[str]) -> Step:
     """One update as cn_clip's training script makes it on one device: naive loss, image tower in train mode, autocast."""
     from cn_clip.clip import tokenize as cn_tokenize
-
-    from tests.trainer.models.test_models_clip import reference
 
     model = reference(recipe.model).train()
     for name, parameter in model.named_parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -38,16 +39,28 @@ def fetch(cache: Path | None = None) -> Path:
     """
     folder = cache or default_cache()
     modules = folder / "node_modules"
-    missing = [f"{name}@{version}" for name, version in PACKAGES.items() if _installed(modules, name) != version]
-    if missing:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
-        options = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        wanted = [f"{name}@{version}" for name, version in PACKAGES.items()]
-        done = subprocess.run([*_npm(folder), "install", *options, *wanted], cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"npm could not install {', '.join(missing)}:\n{done.stderr.strip()[-2000:]}")
+    if not _missing(modules):
+        return modules
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # two npm in one folder damage each other's work
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if missing := _missing(modules):
+            _install(folder, missing)
     return modules
+
+
+def _missing(modules: Path) -> list[str]:
+    """Packages that are not there in the pinned version, as name@version."""
+    return [f"{name}@{version}" for name, version in PACKAGES.items() if _installed(modules, name) != version]
+
+
+def _install(folder: Path, missing: list[str]) -> None:
+    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    options = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+    pinned = [f"{name}@{version}" for name, version in PACKAGES.items()]  # all: npm removes what is not named
+    done = subprocess.run([*_npm(folder), "install", *options, *pinned], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"npm could not install {', '.join(missing)}:\n{done.stderr.strip()[-2000:]}")
 
 
 def font(weight: str = "regular", cache: Path | None = None) -> Path:

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pytest
 import torch
-from cn_clip.clip import tokenize as cn_tokenize
-from cn_clip.clip.utils import image_transform
 from PIL import Image
 
+from benchmarks.reference import reference
 from tests.support.published import write_published
-from tests.trainer.models.test_models_clip import reference
 from tests.trainer.test_train import REPOSITORY, train
 from trainer.checkpoint import checkpoints, open_model
+
+cn_clip = pytest.importorskip("cn_clip.clip", reason="cn_clip is not installed: run `make`")
 
 
 def test_retrieval_of_a_checkpoint_is_the_same_through_cn_clip(tmp_path: Path) -> None:
@@ -49,11 +50,11 @@ def cn_clip_recall(checkpoint: Path, data: Path) -> dict[int, float]:
         {name.removeprefix("module."): tensor for name, tensor in state.items() if "bert.pooler" not in name}
     )
     rows = duckdb.sql(f"select * from '{data}/*.parquet' order by key").to_arrow_table().to_pylist()
-    transform = image_transform(config.vision.image_size)
+    transform = cn_clip.image_transform(config.vision.image_size)
     texts = sorted({row["caption"] for row in rows})
     with torch.no_grad():
         images = peer.encode_image(torch.stack([transform(Image.open(io.BytesIO(read(data, row)))) for row in rows]))
-        words = peer.encode_text(cn_tokenize(texts, context_length=52))
+        words = peer.encode_text(cn_clip.tokenize(texts, context_length=52))
     scores = torch.nn.functional.normalize(words) @ torch.nn.functional.normalize(images).T
     right = np.array([[row["caption"] == text for row in rows] for text in texts])
     order = torch.argsort(scores, dim=1, descending=True).numpy()

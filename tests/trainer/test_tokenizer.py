@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import unicodedata
 
-import cn_clip.clip
 import pytest
 import torch
 
 from trainer.tokenizer import tokenize, transformers_tokenizer, vocabulary
+
+cn_clip = pytest.importorskip("cn_clip", reason="cn_clip is not installed: run `make`")
+pytest.importorskip("cn_clip.clip")
 
 CAPTIONS = [
     "一只黑白相间的猫趴在沙发上",

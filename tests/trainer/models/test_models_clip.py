@@ -4,36 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from cn_clip.clip.model import CLIP
 from torch import Tensor
 
+from benchmarks.reference import reference
 from trainer.models.clip import ChineseCLIP, statistics_untouched
-from trainer.models.config import ModelConfig
 
+pytest.importorskip("cn_clip", reason="cn_clip is not installed: run `make`")
 both = pytest.mark.parametrize("kind", ["vit", "resnet"])
-
-
-def reference(config: ModelConfig) -> CLIP:
-    """cn_clip's own model of the same shape."""
-    vision, text = config.vision, config.text
-    return CLIP(
-        embed_dim=config.embed_dim,
-        image_resolution=vision.image_size,
-        vision_layers=vision.layers,
-        vision_width=vision.width,
-        vision_patch_size=vision.patch_size,
-        vocab_size=text.vocab_size,
-        text_attention_probs_dropout_prob=text.dropout,
-        text_hidden_act="gelu",
-        text_hidden_dropout_prob=text.dropout,
-        text_hidden_size=text.hidden_size,
-        text_initializer_range=0.02,
-        text_intermediate_size=text.intermediate_size,
-        text_max_position_embeddings=text.max_positions,
-        text_num_attention_heads=text.heads,
-        text_num_hidden_layers=text.layers,
-        text_type_vocab_size=2,
-    ).eval()
 
 
 def gradients(model: ChineseCLIP, images: Tensor, tokens: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cn_clip.clip.utils
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,9 @@ from trainer.models.clip import ChineseCLIP, build_model
 from trainer.models.exchange import from_transformers, save_cn_clip, save_transformers, to_transformers
 from trainer.models.initialise import load_checkpoint
 from trainer.tokenizer import tokenize
+
+cn_clip = pytest.importorskip("cn_clip", reason="cn_clip is not installed: run `make`")
+pytest.importorskip("cn_clip.clip.utils")
 
 both = pytest.mark.parametrize("kind", ["vit", "resnet"])
 CAPTIONS = ["一只黑白相间的猫", "“双十一”特价 iPhone 14 Pro", "风景"]
