@@ -213,7 +213,7 @@ def test_a_child_has_no_secrets_and_is_restricted(pool: Pool, setup: Setup, monk
     assert re.search(r"Max file size +0 ", limits) and re.search(r"Max core file size +0 ", limits)
 
 
-def test_landlock_restricts(setup: Setup) -> None:
+def test_landlock_restricts(setup: Setup, tmp_path: Path) -> None:
     """In a process of its own: reading outside, writing inside, and TCP all fail."""
     import subprocess
     import sys
@@ -223,7 +223,7 @@ import socket, sys
 from pipeline.serve.sandbox import restrict_files
 if not restrict_files([sys.argv[1]]): sys.exit("none")
 assert open(sys.argv[1] + "/recipe.yaml").read()
-for action in (lambda: open("/etc/passwd"), lambda: open(sys.argv[1] + "/new", "w"), lambda: open("/tmp/new", "w"),
+for action in (lambda: open("/etc/passwd"), lambda: open(sys.argv[1] + "/new", "w"), lambda: open(sys.argv[2], "w"),
                lambda: socket.create_connection(("127.0.0.1", 1))):
     try: action()
     except PermissionError: continue
@@ -231,12 +231,16 @@ for action in (lambda: open("/etc/passwd"), lambda: open(sys.argv[1] + "/new", "
 print("all refused")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, setup.run.rstrip("/")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, setup.run.rstrip("/"), tmp_path / "new"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.stderr.strip() == "none":
         assert not Path("/sys/kernel/security/landlock").exists()
-        pytest.skip("this kernel has no Landlock")
+        pytest.skip("this machine has no Landlock in its kernel")
     assert done.stdout == "all refused\n", done.stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_killed_child_is_replaced(pool: Pool, setup: Setup) -> None:

@@ -32,7 +32,7 @@ from pipeline.run.folder import Run, RunError
 from pipeline.runners.beam import StageFailed
 from pipeline.runners.driver import run_stages
 from pipeline.stages.eval_images import stage as test_images
-from pipeline.stages.opening import open_run
+from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import COMMANDS
 from pipeline.stages.score.fingerprint import decode_hashes, differing_bits, fingerprint
 from tests.support.paths import REPOSITORY
@@ -189,12 +189,13 @@ def test_nothing_is_lost_and_verify_agrees(finished: Run, world: dict[str, Any])
     assert f"{published['a'] / sum(published.values()):.1%}" in card
 
 
-def test_a_damaged_verdict_is_named(finished: Run) -> None:
-    path = finished.path("dedup_images", "000000.decisions.parquet")
+def test_a_damaged_verdict_is_named(finished: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    path = run.path("dedup_images", "000000.decisions.parquet")
     content = path.read_bytes()
     path.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
-    problems = verify_run(finished, Console(quiet=True)).problems
-    path.write_bytes(content)
+    problems = verify_run(run, Console(quiet=True)).problems
     assert any("dedup_images/000000.decisions.parquet: damaged" in problem for problem in problems)
 
 

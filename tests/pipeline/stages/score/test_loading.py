@@ -226,6 +226,8 @@ def hub(text: Path) -> Iterator[str]:
 
 ASK = """
 import sys
+import huggingface_hub.utils._http
+huggingface_hub.utils._http.time.sleep = lambda seconds: None  # it tries five times, and waits half a minute in all
 from foundation.hub import find_model
 from pipeline.stages.score.models import TEXT_MODEL
 for hub_id in sys.argv[1:]:
