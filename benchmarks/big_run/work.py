@@ -18,9 +18,11 @@ from benchmarks.big_run.draws import Draws
 from benchmarks.big_run.metadata import SOURCES
 from benchmarks.big_run.urls import CONTENT_TYPES, from_hexadecimal, hexadecimal, parse
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import as_lists, entries, tally, write_parquet
+from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED
-from pipeline.stages.download.writer import OUTCOME_SCHEMA, Tar, write_table
+from pipeline.run.parquet import write_parquet
+from pipeline.run.tar import TarWriter
+from pipeline.stages.download.writer import OUTCOME_SCHEMA
 from pipeline.stages.plan import plan_shards
 from pipeline.stages.publish import stage as publish
 from pipeline.stages.registry import STAGES
@@ -55,7 +57,7 @@ class Work:
             found = self._outcomes(pairs, int(item.name), attempt)
             failed = pc.not_equal(found["status"], "ok")
             lost, why = pairs.filter(failed), found.filter(failed)
-            write_table(found, attempt.output(".parquet"))
+            write_parquet(found, attempt.output(".parquet"))
             attempt.ledger(entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"]))
             reasons = dict(sorted(Counter(why["reason"].to_pylist()).items()))
             attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons})
@@ -126,7 +128,7 @@ class Work:
         others = pictures.TEST_IMAGES + picture % np.uint64(pictures.DRAWINGS - pictures.TEST_IMAGES)
         shown = np.where(np.isnan(test), others, test).astype(np.int64)
         offset, length = np.zeros(len(ok), dtype=np.int64), np.zeros(len(ok), dtype=np.int64)
-        tar, names = Tar(path), keys.to_pylist()
+        tar, names = TarWriter(path), keys.to_pylist()
         for row in np.flatnonzero(ok):
             jpeg = jpegs[shown[row]]
             offset[row], length[row] = tar.add(f"{names[row]}.jpg", jpeg), len(jpeg)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 BLOCK = tarfile.BLOCKSIZE
 END_OF_TAR = bytes(2 * BLOCK)
@@ -37,3 +39,25 @@ def member(name: str, data: bytes) -> bytes:
     header = tarfile.TarInfo(name)
     header.size = len(data)
     return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)
+
+
+class TarWriter:
+    """A tar in plain USTAR form with fixed metadata, that says where each member's bytes lie."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises FileExistsError where there is a file already."""
+        self._file: BinaryIO = path.open("xb", buffering=1 << 20)
+
+    def add(self, name: str, data: bytes) -> int:
+        """Append a member; return the offset of its first byte."""
+        start = self._file.tell()
+        self._file.write(member(name, data))
+        return start + BLOCK
+
+    def close(self) -> None:
+        """Write the end (two empty blocks, filled up to a record) and make everything durable."""
+        end = self._file.tell() + len(END_OF_TAR)
+        self._file.write(END_OF_TAR + bytes(-end % tarfile.RECORDSIZE))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()

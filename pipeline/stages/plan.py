@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import tally, write_parquet
+from pipeline.run.ledger import tally
+from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View
 from pipeline.stages.read.buckets import read_bucket
 from pipeline.stages.read.layout import read_layout

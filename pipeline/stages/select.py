@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from filters.base import decode_reasons
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import entries, tally, write_parquet
+from pipeline.run.ledger import entries, tally
 from pipeline.run.outcomes import REJECTED, Outcome
+from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View
 from pipeline.stages.dedup_images.stage import REASONS as IMAGE_REASONS
 from pipeline.stages.dedup_images.stage import read_decisions

@@ -16,7 +16,7 @@ from rich.table import Table
 from pipeline.inspect.calibrate.estimate import STEP, Calibration, thresholds
 from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run
-from pipeline.run.ledger import write_parquet
+from pipeline.run.parquet import write_parquet
 
 FORMULA = "precision(t) = 1 - mismatched * shuffled_kept(t) / kept(t)"
 ASSUMPTION = "pairs whose caption belongs to another image score as shuffled pairs do"

@@ -13,8 +13,8 @@ from pipeline.inspect.catalog.index import funnel_table, outcomes_table, shards_
 from pipeline.inspect.catalog.views import TABLES, catalog_sql
 from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run
-from pipeline.run.ledger import write_parquet
 from pipeline.run.names import CATALOG, CATALOG_SQL, RECIPE_FILE
+from pipeline.run.parquet import write_parquet
 
 
 def write_catalog(run: Run) -> Path:

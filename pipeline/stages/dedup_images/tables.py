@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.run.folder import Attempt, Run
-from pipeline.run.ledger import write_parquet
+from pipeline.run.parquet import write_parquet
 from pipeline.stages.dedup_images.data import EvalImageTable, Scored
 from pipeline.stages.dedup_images.duplicates import Copies
 

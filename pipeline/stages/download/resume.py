@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.run.files import sync_file
 from pipeline.run.folder import Run
+from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import BLOCK
-from pipeline.stages.download.writer import write_table
 
 
 def keep(run: Run, shard: str, reasons: set[str]) -> None:
@@ -33,7 +34,8 @@ def keep(run: Run, shard: str, reasons: set[str]) -> None:
         shutil.copyfile(run.path("download", f"{shard}.tar"), images)
     table = pq.read_table(run.path("download", f"{shard}.parquet"))
     again = pc.is_in(table["reason"], pa.array(sorted(reasons), pa.string()))
-    write_table(table.filter(pc.invert(again)), outcomes.with_suffix(".writing"))
+    write_parquet(table.filter(pc.invert(again)), outcomes.with_suffix(".writing"))
+    sync_file(outcomes.with_suffix(".writing"))
     outcomes.with_suffix(".writing").replace(outcomes)
 
 

@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 from foundation.child import python_path
 from foundation.errors import WorkFailed
 from pipeline.recipe.download import Download
-from pipeline.stages.download.writer import OUTCOME_SCHEMA, write_table
+from pipeline.run.files import sync_file
+from pipeline.run.parquet import write_parquet
+from pipeline.stages.download.writer import OUTCOME_SCHEMA
 
 LOG_TAIL = 4000  # characters
 
@@ -129,7 +131,8 @@ def collect(rows: pa.Table, folder: Path) -> pa.Table:
     ):
         column = pc.if_else(lost, lacking, table[name])
         table = table.set_column(OUTCOME_SCHEMA.get_field_index(name), OUTCOME_SCHEMA.field(name), column)
-    write_table(table, folder / "images.parquet")
+    write_parquet(table, folder / "images.parquet")
+    sync_file(folder / "images.parquet")
     for scratch in ("answered.parquet", "rows.arrow", "spec.json", "00000_stats.json"):
         (folder / scratch).unlink(missing_ok=True)
     return table.combine_chunks()

@@ -15,10 +15,11 @@ from pipeline.run.counts import stage_counts
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED, Outcome
+from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, TooMuchFailed, View, handed_on, without
 from pipeline.stages.download import resume
 from pipeline.stages.download.shard import ShardFailed, download_shard
-from pipeline.stages.download.writer import OUTCOME_SCHEMA, write_table
+from pipeline.stages.download.writer import OUTCOME_SCHEMA
 from pipeline.stages.plan import plan_shards
 
 
@@ -93,7 +94,7 @@ def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Tab
         return outcomes
     joined = resume.join(run, shard, before, outcomes, attempt.folder / "images.tar")
     joined = joined.take(pc.index_in(pairs["key"], joined["key"]))
-    write_table(joined, attempt.folder / "images.parquet")
+    write_parquet(joined, attempt.folder / "images.parquet")
     return joined
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from foundation.failure import Failure
+from pipeline.run.parquet import write_parquet
+from pipeline.run.tar import TarWriter
 from pipeline.stages.download.fetch import Fetched
 
 OUTCOME_SCHEMA = pa.schema(
@@ -34,30 +33,6 @@ OUTCOME_SCHEMA = pa.schema(
 """The columns of images.parquet. What is known of an original stays known when it could not be used."""
 
 
-class Tar:
-    """A tar in plain USTAR form with fixed metadata, that says where each member's bytes lie."""
-
-    def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("xb", buffering=1 << 20)
-
-    def add(self, name: str, data: bytes) -> int:
-        """Append a member; the answer is the offset of its first byte."""
-        start = self._file.tell()
-        member = tarfile.TarInfo(name)  # mtime, uid and gid 0, mode 0644
-        member.size = len(data)
-        header = member.tobuf(tarfile.USTAR_FORMAT)
-        self._file.write(header + data + bytes(-len(data) % tarfile.BLOCKSIZE))
-        return start + len(header)
-
-    def close(self) -> None:
-        """Write the end (two empty blocks, filled up to a record) and make everything durable."""
-        end = self._file.tell() + 2 * tarfile.BLOCKSIZE
-        self._file.write(bytes(2 * tarfile.BLOCKSIZE + -end % tarfile.RECORDSIZE))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-
 class ShardWriter:
     """img2dataset's sample writer: JPEGs go to `folder/images.tar` at once, outcomes to `answered.parquet` at close.
 
@@ -66,7 +41,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, keys: Sequence[str]) -> None:
         self._folder, self._keys = folder, keys
-        self._tar = Tar(folder / "images.tar")
+        self._tar = TarWriter(folder / "images.tar")
         self._facts: dict[int, dict[str, Any]] = {}  # one row's facts are set by one thread at a time
         self._outcomes: list[dict[str, Any]] = []
         self._broken: OSError | None = None
@@ -107,12 +82,4 @@ class ShardWriter:
         if self._broken is not None:
             raise self._broken
         self._tar.close()
-        write_table(pa.Table.from_pylist(self._outcomes, OUTCOME_SCHEMA), self._folder / "answered.parquet")
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write `table` as Parquet and make it durable."""
-    with path.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
+        write_parquet(pa.Table.from_pylist(self._outcomes, OUTCOME_SCHEMA), self._folder / "answered.parquet")

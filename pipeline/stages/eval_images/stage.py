@@ -18,7 +18,7 @@ from foundation.formats.lines import FormatError
 from pipeline.recipe import Recipe
 from pipeline.recipe.download import Download
 from pipeline.run.folder import Attempt, Item, Run, RunError
-from pipeline.run.ledger import write_parquet
+from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View, without
 from pipeline.stages.download.resize import Box, resize
 from pipeline.stages.eval_images.sets import EvalImagesError, find_images, read_images

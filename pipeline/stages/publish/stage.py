@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import tally, write_parquet
+from pipeline.run.ledger import tally
 from pipeline.run.outcomes import Outcome
+from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import END_OF_TAR, sample_members
 from pipeline.stages.base import Stage, View, handed_on
 from pipeline.stages.download.writer import OUTCOME_SCHEMA

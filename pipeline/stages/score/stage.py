@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
-from pipeline.run.ledger import as_lists, entries, tally, write_parquet
+from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED, Outcome
+from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View, handed_on, without
 from pipeline.stages.plan import plan_shards
 from pipeline.stages.score.embeddings import COLUMNS as EMBEDDINGS

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run, RunError
-from pipeline.run.ledger import write_parquet
+from pipeline.run.parquet import write_parquet
 from pipeline.sources.splits import Split
 from pipeline.stages.base import Stage, without
 from pipeline.stages.read.layout import make_layout, read_inputs, read_layout

@@ -28,7 +28,7 @@ from pipeline.inspect.calibrate.estimate import (
 from pipeline.inspect.calibrate.report import at, marks
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Item, Run, RunError
-from pipeline.run.ledger import write_parquet
+from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import member
 from pipeline.stages.opening import open_run, read_run, run_of
 from pipeline.stages.registry import STAGES

@@ -23,7 +23,7 @@ import pytest
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.catalog.images import image_places, read_image
 from pipeline.run.folder import Item, Run
-from pipeline.run.ledger import write_parquet
+from pipeline.run.parquet import write_parquet
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import STAGES
 
