@@ -15,7 +15,7 @@ from foundation.errors import InvalidInput
 from pipeline.serve.segments import LOST_ON_THE_WAY, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
 from pipeline.serve.watched import Watch
 from pipeline.stages.dedup_images.tables import CLUSTERS_ENDING, SHARD
-from pipeline.stages.read.layout import read_layout
+from pipeline.stages.layout import read_layout
 
 MOST_MEMBERS = 60  # of a cluster that are shown
 STAGES_OF_ROWS = {"download": "download", "score": "score", "decision": "select"}

@@ -19,8 +19,8 @@ from pipeline.run.ledger import add_up, entries
 from pipeline.run.outcomes import REJECTED, Outcome
 from pipeline.sources.rules.eval_ids import REASONS as EVAL_ID_REASONS
 from pipeline.stages.base import Stage
+from pipeline.stages.layout import Layout, read_layout
 from pipeline.stages.read.buckets import BucketWriter, read_bucket
-from pipeline.stages.read.layout import Layout, read_layout
 from pipeline.stages.read.stage import ROWS_SCHEMA
 
 

@@ -15,8 +15,8 @@ from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import tally
 from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View
+from pipeline.stages.layout import read_layout
 from pipeline.stages.read.buckets import read_bucket
-from pipeline.stages.read.layout import read_layout
 
 
 @dataclass(frozen=True)

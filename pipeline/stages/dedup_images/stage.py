@@ -28,8 +28,8 @@ from pipeline.stages.dedup_images.duplicates import Copies, find_copies
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.dedup_images.stored_embeddings import PairEmbeddings, read_embeddings
 from pipeline.stages.dedup_images.tables import CLUSTERS, DECISIONS, DECISIONS_ENDING, SHARD, commit
+from pipeline.stages.layout import SELECTING
 from pipeline.stages.plan import plan_shards
-from pipeline.stages.read.layout import SELECTING
 from pipeline.stages.score import embeddings
 from pipeline.stages.score.embeddings import Confirmation
 from pipeline.stages.score.fingerprint import COLUMNS

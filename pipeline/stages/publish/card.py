@@ -14,7 +14,7 @@ from pipeline.run.folder import Run, recorded_versions
 from pipeline.run.names import DATASET_MANIFEST
 from pipeline.run.outcomes import FAILED, REJECTED
 from pipeline.sources.base import Source
-from pipeline.stages.read.layout import SELECTING, read_inputs
+from pipeline.stages.layout import SELECTING, read_inputs
 
 
 def write(run: Run) -> None:

@@ -19,8 +19,8 @@ from pipeline.sources.base import Source
 from pipeline.sources.captions import Captions
 from pipeline.sources.splits import Split, Unreadable
 from pipeline.stages.base import Stage, TooMuchFailed
+from pipeline.stages.layout import make_layout, read_inputs, read_layout
 from pipeline.stages.read.buckets import BucketWriter, caption_buckets
-from pipeline.stages.read.layout import make_layout, read_inputs, read_layout
 from pipeline.stages.read.tally import Tally
 from pipeline.stages.translate.stage import translated
 

@@ -22,7 +22,7 @@ from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.parquet import write_parquet
 from pipeline.sources.splits import Split
 from pipeline.stages.base import Stage, without
-from pipeline.stages.read.layout import make_layout, read_inputs, read_layout
+from pipeline.stages.layout import make_layout, read_inputs, read_layout
 
 if TYPE_CHECKING:
     from pipeline.sources.translation import Translation

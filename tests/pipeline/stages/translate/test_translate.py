@@ -18,8 +18,8 @@ from pipeline.inspect.status import stage_progress
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
+from pipeline.stages.layout import make_layout
 from pipeline.stages.opening import open_run
-from pipeline.stages.read.layout import make_layout
 from pipeline.stages.registry import STAGES
 from pipeline.stages.translate import load_translator
 from pipeline.stages.translate import stage as translate_step

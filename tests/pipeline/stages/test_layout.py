@@ -7,8 +7,8 @@ import pytest
 from pipeline.recipe import Recipe
 from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run, RunError
+from pipeline.stages.layout import make_layout
 from pipeline.stages.opening import open_run
-from pipeline.stages.read.layout import make_layout
 
 
 @pytest.fixture
