@@ -58,6 +58,16 @@ def test_a_captions_way_names_functions_that_exist_in_at_most_15_files() -> None
             assert set(name.split(".")) <= set(defined), f"{file} has no {name}"
 
 
+def test_a_commit_is_held_to_what_the_lint_step_runs() -> None:
+    hooks = (REPOSITORY / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (recipe,) = re.findall(
+        r"^lint:.*\n((?:\t.*\n)+)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    commands = [line.strip().removeprefix("$(BIN)/").removesuffix(" .") for line in recipe.splitlines()]
+    assert len(commands) >= 4
+    assert not [command for command in commands if f".venv/bin/{command}" not in hooks]
+
+
 def test_filters_are_used_alone_as_the_page_says() -> None:
     (code,) = re.findall(
         r"```python\n(from filters.*?)```", (DOCS / "curation.md").read_text(encoding="utf-8"), re.DOTALL
