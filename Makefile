@@ -72,7 +72,7 @@ $(AIRFLOW)/.installed: dags/requirements.txt dags/constraints.txt
 bench: $(VENV)/.installed ## speeds, side by side with what others do
 	$(BIN)/python -m benchmarks
 
-bench-check: $(VENV)/.installed ## five ratios to other programs, each with a floor; about 4 minutes, alone on the machine
+bench-check: $(VENV)/.installed ## ratios to other programs, each with a floor; some minutes, alone on the machine
 	$(BIN)/python -m benchmarks.check
 
 docs: $(VENV)/.installed ## write the generated pages anew
