@@ -2,7 +2,7 @@
 
 python -m benchmarks.loader
 
-Both read the same published shards with the same number of worker processes and do the same to each pair: crop, mirror,
+Both read the same published shards with the same number of worker processes and do the same to each pair: crop, horizontal flip,
 AutoAugment, normalise, tokenise. open_clip's own data pipeline runs, with its own shuffle buffer; its tokenizer is this
 project's, called for each text as open_clip calls it. Rounds alternate; a round is an epoch, workers already started.
 """
@@ -32,7 +32,7 @@ from torchvision import transforms
 
 from trainer.data.augment import MEAN, STD, AugmentConfig
 from trainer.data.index import PairIndex
-from trainer.data.loader import PairLoader
+from trainer.data.loader import LoaderConfig, PairLoader
 from trainer.data.operations import FILL
 from trainer.data.order import epoch_order
 from trainer.tokenizer import tokenize
@@ -128,12 +128,13 @@ def main() -> None:
         folder = Path(name)
         publish(folder, given.shards, given.pairs)
         index = PairIndex.open([folder])
-        ours = PairLoader(index, epoch_order(index, 0, 0, batch_per_rank=given.batch), SIZE, workers=given.workers)
-        theirs = open_clips(folder, given.shards, given.pairs, given.batch, given.workers)
+        order = epoch_order(index, 0, 0, batch_per_rank=given.batch)
+        ours = PairLoader(index, order, LoaderConfig(SIZE, workers=given.workers))
+        open_clip = open_clips(folder, given.shards, given.pairs, given.batch, given.workers)
         speeds: dict[str, list[float]] = {"zhclip": [], "open_clip": []}
         for turn in range(given.rounds + 1):  # the first starts the workers and is not counted
-            for side, loader in (("zhclip", ours), ("open_clip", theirs)):
-                ours.order = epoch_order(index, turn, 0, batch_per_rank=given.batch)
+            for side, loader in (("zhclip", ours), ("open_clip", open_clip)):
+                order.set_epoch(turn)
                 speeds[side].append(images_per_second(loader))
         ours.close()
     print(

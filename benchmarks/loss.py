@@ -73,7 +73,7 @@ def features(pairs: int, dim: int, dtype: torch.dtype) -> list[Tensor]:
     torch.manual_seed(0)
     images = F.normalize(torch.randn(pairs, dim), dim=-1)
     texts = F.normalize(images + 0.08 * torch.randn(pairs, dim), dim=-1)  # cosines of about 0.5
-    return [one.to(dtype).requires_grad_() for one in (images, texts)] + [torch.tensor(14.3, requires_grad=True)]
+    return [side.to(dtype).requires_grad_() for side in (images, texts)] + [torch.tensor(14.3, requires_grad=True)]
 
 
 def measure(name: str, pairs: int, dim: int, chunk: int, rounds: int) -> dict[str, object]:
@@ -90,14 +90,14 @@ def measure(name: str, pairs: int, dim: int, chunk: int, rounds: int) -> dict[st
     before = resident()
     with Peak() as peak:
         for _ in range(rounds):
-            for one in inputs:
-                one.grad = None
+            for tensor in inputs:
+                tensor.grad = None
             begin = time.perf_counter()
-            found = loss(*inputs)
-            found.backward()
+            result = loss(*inputs)
+            result.backward()
             seconds.append(time.perf_counter() - begin)
-            value = float(found.detach())
-            del found
+            value = float(result.detach())
+            del result
     norm = float(inputs[0].grad.float().norm())
     return {"seconds": seconds, "mib": (peak.bytes - before) / MIB, "loss": value, "norm": norm}
 
@@ -106,24 +106,24 @@ def child(name: str, given: argparse.Namespace) -> dict[str, object]:
     """The measurement in a process of its own."""
     spec = {"name": name, "pairs": given.pairs, "dim": given.dim, "chunk": given.chunk, "rounds": given.rounds}
     command = [sys.executable, "-m", "benchmarks.loss", "--child", json.dumps(spec)]
-    found = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
-    if found.returncode:
-        return {"failed": f"ended with {found.returncode} (out of memory?)"}
-    return json.loads(found.stdout)  # type: ignore[no-any-return]
+    measured = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
+    if measured.returncode:
+        return {"failed": f"ended with {measured.returncode} (out of memory?)"}
+    return json.loads(measured.stdout)  # type: ignore[no-any-return]
 
 
 def report(results: dict[str, dict[str, object]]) -> None:
     """One line each, with ratios to naive where that ran."""
     base = results.get("naive", {})
     print(f"{'':14}{'seconds (median)':>20}{'peak MiB':>12}{'loss':>14}{'|gradient|':>14}{'time':>9}{'memory':>10}")
-    for name, one in results.items():
-        if "failed" in one:
-            print(f"{name:14} {one['failed']}")
+    for name, figures in results.items():
+        if "failed" in figures:
+            print(f"{name:14} {figures['failed']}")
             continue
-        best, median = min(one["seconds"]), statistics.median(one["seconds"])  # type: ignore[call-overload]
-        line = f"{name:14}{f'{best:.2f} ({median:.2f})':>20}{one['mib']:12,.0f}{one['loss']:14.7f}{one['norm']:14.7f}"
+        best, median = min(figures["seconds"]), statistics.median(figures["seconds"])  # type: ignore[call-overload]
+        line = f"{name:14}{f'{best:.2f} ({median:.2f})':>20}{figures['mib']:12,.0f}{figures['loss']:14.7f}{figures['norm']:14.7f}"
         if "seconds" in base:
-            line += f"{best / min(base['seconds']):8.2f}x{'1/' + format(base['mib'] / one['mib'], '.0f'):>10}"  # type: ignore[call-overload, operator]
+            line += f"{best / min(base['seconds']):8.2f}x{'1/' + format(base['mib'] / figures['mib'], '.0f'):>10}"  # type: ignore[call-overload, operator]
         print(line)
 
 

@@ -97,9 +97,11 @@ def main() -> None:
             name: max((measure(make, given, precision, freeze), precision) for precision in ("float32", "bfloat16"))
             for name, make in (("zhclip", zhclip_step), ("cn_clip", cn_clip_step))
         }
-        (ours, our_type), (theirs, their_type) = best["zhclip"], best["cn_clip"]
+        (speed, dtype), (peer_speed, peer_dtype) = best["zhclip"], best["cn_clip"]
         stage = "1, image tower frozen" if freeze else "2, both towers"
-        table.add_row(stage, f"{ours:.1f}", our_type, f"{theirs:.1f}", their_type, f"{ours / theirs:.2f}", f"{wanted}")
+        table.add_row(
+            stage, f"{speed:.1f}", dtype, f"{peer_speed:.1f}", peer_dtype, f"{speed / peer_speed:.2f}", f"{wanted}"
+        )
     Console().print(table)
 
 

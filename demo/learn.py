@@ -93,18 +93,18 @@ def recall_table(out: Path, corpora: Corpora) -> Table:
             table.add_column(heading, justify="right")
     table.add_row("chance", *(cell for name in ("unseen", "seen") for cell in _chance(getattr(corpora, name))))
     for title, place in rows.items():
-        found = evaluations(out / place[0], place[1])
-        table.add_row(title, *(cell for name in ("unseen", "seen") for cell in _cells(found[name][place[2]])))
+        lines_of = evaluations(out / place[0], place[1])
+        table.add_row(title, *(cell for name in ("unseen", "seen") for cell in _cells(lines_of[name][place[2]])))
     return table
 
 
 def evaluations(folder: Path, stage: str) -> dict[str, list[dict[str, Any]]]:
     """The evaluation lines of one stage in a training's log, in order, by evaluation set."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    lines_of: dict[str, list[dict[str, Any]]] = {}
     for line in read_log(folder / "log.jsonl"):
         if "evaluation" in line and line["stage"] == stage:
-            found.setdefault(line["evaluation"], []).append(line)
-    return found
+            lines_of.setdefault(line["evaluation"], []).append(line)
+    return lines_of
 
 
 def _cells(line: dict[str, Any]) -> list[str]:
@@ -114,5 +114,5 @@ def _cells(line: dict[str, Any]) -> list[str]:
 def _chance(folder: Path) -> list[str]:
     """What a model that knows nothing reaches; texts are as many as images, but for a few of equal wording."""
     images = len((folder / "captions.jsonl").read_text(encoding="utf-8").splitlines())
-    found = [100 * k / images for k in (1, 5, 10)]
-    return [f"{found[0]:.1f}", f"{found[2]:.1f}", f"{sum(found) / 3:.1f}"]
+    recalls = [100 * k / images for k in (1, 5, 10)]
+    return [f"{recalls[0]:.1f}", f"{recalls[2]:.1f}", f"{sum(recalls) / 3:.1f}"]

@@ -17,7 +17,9 @@ from trainer.config import TrainRecipe
 from trainer.data.index import PairIndex
 from trainer.distributed import World
 from trainer.log import read_log
-from trainer.train import DONE, Trainer, settle_recipe, steps_of
+from trainer.pin import pin_recipe
+from trainer.stage import steps_of
+from trainer.train import DONE, Trainer
 
 FIGURES = ("mean_recall", "image_to_text_r1", "text_to_image_r1")
 
@@ -62,7 +64,7 @@ class Spread:
 
     def ahead_of(self, other: Spread) -> Spread:
         """The differences seed by seed: with one seed, both began from the same weights."""
-        return Spread(tuple(mine - theirs for mine, theirs in zip(self.values, other.values, strict=True)))
+        return Spread(tuple(value - other_value for value, other_value in zip(self.values, other.values, strict=True)))
 
 
 def ablate(
@@ -86,10 +88,12 @@ def ablate(
     results: list[Result] = []
     for seed in seeds:
         for name, path in data.items():
-            one = equal.model_copy(update={"seed": seed, "data": recipe.data.model_copy(update={"shards": (path,)})})
+            training = equal.model_copy(
+                update={"seed": seed, "data": recipe.data.model_copy(update={"shards": (path,)})}
+            )
             out = folder / name / f"seed-{seed}"
-            settle_recipe(out, one, world)
-            if Trainer(one, out, world).run() != DONE:
+            pin_recipe(out, training, world)
+            if Trainer(training, out, world).run() != DONE:
                 raise AblationStopped(f"{out} was interrupted; run the same command again to continue")
             results += last_results(out, name, seed, len(indexes[name]))
     return results
@@ -114,11 +118,11 @@ def last_results(out: Path, data: str, seed: int, pairs: int) -> list[Result]:
 
 def spreads(results: Sequence[Result], figure: str = "mean_recall") -> dict[str, dict[str, Spread]]:
     """Evaluation set → data set → the figure over seeds, in the order of the results."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for one in results:
-        if figure in one.figures:
-            found.setdefault(one.evaluation, {}).setdefault(one.data, []).append(one.figures[figure])
-    return {name: {data: Spread(tuple(values)) for data, values in sets.items()} for name, sets in found.items()}
+    values_of: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        if figure in result.figures:
+            values_of.setdefault(result.evaluation, {}).setdefault(result.data, []).append(result.figures[figure])
+    return {name: {data: Spread(tuple(values)) for data, values in sets.items()} for name, sets in values_of.items()}
 
 
 def verdict(spread: Mapping[str, Spread]) -> str:

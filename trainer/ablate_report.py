@@ -26,7 +26,7 @@ HEADINGS = {
 def ablation_table(results: Sequence[Result]) -> Table:
     """A row for each evaluation set and data set: mean ± standard deviation over seeds, percent."""
     first = results[0]
-    seeds = len({one.seed for one in results})
+    seeds = len({result.seed for result in results})
     table = Table(
         title=f"Same training, {first.steps:,} steps, {seeds} seeds; percent, mean ± standard deviation over seeds"
     )
@@ -34,35 +34,35 @@ def ablation_table(results: Sequence[Result]) -> Table:
         table.add_column(heading, justify="right" if heading == "pairs" else "left")
     for figure in FIGURES:
         table.add_column(HEADINGS[figure], justify="right")
-    pairs = {one.data: one.pairs for one in results}
+    pairs = {result.data: result.pairs for result in results}
     figures = {figure: spreads(results, figure) for figure in FIGURES}
-    for evaluation, found in figures["mean_recall"].items():
-        for name in found:
+    for evaluation, by_data in figures["mean_recall"].items():
+        for name in by_data:
             cells = [_cell(figures[figure].get(evaluation, {}).get(name)) for figure in FIGURES]
-            table.add_row(evaluation, name, f"{pairs[name]:,}", *cells, end_section=name == list(found)[-1])
+            table.add_row(evaluation, name, f"{pairs[name]:,}", *cells, end_section=name == list(by_data)[-1])
     return table
 
 
 def verdicts(results: Sequence[Result]) -> list[str]:
     """A sentence for each evaluation set."""
-    return [f"{evaluation}: {verdict(found)}." for evaluation, found in spreads(results).items()]
+    return [f"{evaluation}: {verdict(by_data)}." for evaluation, by_data in spreads(results).items()]
 
 
 def write_ablation(results: Sequence[Result], folder: Path) -> None:
     """ablation.json (all figures, the verdicts) and ablation.png, in `folder`."""
-    content = {"results": [asdict(one) for one in results], "verdicts": verdicts(results)}
+    content = {"results": [asdict(result) for result in results], "verdicts": verdicts(results)}
     (folder / "ablation.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     plot_ablation(results, folder / "ablation.png")
 
 
 def plot_ablation(results: Sequence[Result], out: Path) -> None:
     """One panel for each evaluation set: a dot for each seed, a bar at the mean of each data set (PNG)."""
-    found = spreads(results)
+    by_evaluation = spreads(results)
     with rc_context({"font.family": fonts(), "font.size": 11}):
-        canvas = FigureCanvasAgg(Figure(figsize=(2 + 3.2 * len(found), 4.6), dpi=160, layout="constrained"))
-        panels = canvas.figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
-        top = max(value for sets in found.values() for spread in sets.values() for value in spread.values)
-        for axes, (evaluation, sets) in zip(panels, found.items(), strict=True):
+        canvas = FigureCanvasAgg(Figure(figsize=(2 + 3.2 * len(by_evaluation), 4.6), dpi=160, layout="constrained"))
+        panels = canvas.figure.subplots(1, len(by_evaluation), sharey=True, squeeze=False)[0]
+        top = max(value for sets in by_evaluation.values() for spread in sets.values() for value in spread.values)
+        for axes, (evaluation, sets) in zip(panels, by_evaluation.items(), strict=True):
             _draw(axes, evaluation, sets)
             axes.set_ylim(0, top * 1.15)
         panels[0].set_ylabel("mean recall, percent; a dot is a seed")

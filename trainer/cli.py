@@ -61,14 +61,15 @@ def train(
         need("train", "zhclip train")
         from trainer.config import load_train_recipe
         from trainer.distributed import join_world
-        from trainer.train import DONE, Trainer, settle_recipe
+        from trainer.pin import pin_recipe
+        from trainer.train import DONE, Trainer
 
         sets = list(overrides or ())
         sets += [f"data.shards={json.dumps(data)}"] if data else []
         sets += [f"data.where={json.dumps(where)}"] if where else []
         loaded = load_train_recipe(recipe, sets)
         with join_world() as world:
-            settle_recipe(out, loaded, world)
+            pin_recipe(out, loaded, world)
             ended = Trainer(loaded, out, world).run(not fresh, stages)
             if world.first:
                 Console(stderr=True).print(f"{ended}: {out}", highlight=False)
@@ -121,7 +122,7 @@ def ablate_command(
 def _named(options: list[str], option: str) -> dict[str, str]:
     """NAME=FOLDER options as a mapping."""
     parts = [text.partition("=") for text in options]
-    wrong = [text for text, (name, found, path) in zip(options, parts, strict=True) if not (name and found and path)]
+    wrong = [text for text, (name, sign, path) in zip(options, parts, strict=True) if not (name and sign and path)]
     if wrong:
         raise InvalidInput(f"{option} {wrong[0]}: expected NAME=FOLDER, such as curated=runs/first/dataset")
     named = {name: path for name, _, path in parts}
@@ -157,14 +158,14 @@ def evaluate_retrieval_command(
 
         model = open_model(checkpoint, model_name)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        one = EvaluationSet.load(data, split)
-        found = evaluate_retrieval(
-            model.to(device), one, model.config.vision.image_size, batch_size, device, torch.float32
+        evaluation_set = EvaluationSet.load(data, split)
+        result = evaluate_retrieval(
+            model.to(device), evaluation_set, model.config.vision.image_size, batch_size, device, torch.float32
         )
         if as_json:
-            print(json.dumps(retrieval_report(found, one, size_of(model.config)), ensure_ascii=False))
+            print(json.dumps(retrieval_report(result, evaluation_set, size_of(model.config)), ensure_ascii=False))
         else:
-            Console().print(retrieval_table(found, one, size_of(model.config)))
+            Console().print(retrieval_table(result, evaluation_set, size_of(model.config)))
 
     or_exit(work)
 

@@ -28,17 +28,17 @@ class World:
         """Whether the flag is up in any process."""
         if self.size == 1:
             return flag
-        found = torch.tensor(int(flag), device=self.device)
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
-        return bool(found)
+        up = torch.tensor(int(flag), device=self.device)
+        dist.all_reduce(up, op=dist.ReduceOp.MAX)
+        return bool(up)
 
     def of_first(self, number: float) -> float:
         """The first process's number, in all of them."""
         if self.size == 1:
             return number
-        found = torch.tensor(number, dtype=torch.float64, device=self.device)
-        dist.broadcast(found, src=0)
-        return float(found)
+        shared = torch.tensor(number, dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, src=0)
+        return float(shared)
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -99,7 +99,7 @@ def _first_pass(inner: Any, pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor,
     """
     device = inner.logit_scale.device
     states: list[list[_State]] = []
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    features_of: tuple[list[Tensor], list[Tensor]] = ([], [])
     trains = [False, False]
     with _batchnorm_kept(inner):
         for pair in pairs:
@@ -109,9 +109,9 @@ def _first_pass(inner: Any, pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor,
                 with torch.set_grad_enabled(len(states) == 1):
                     features = encode(pair[side].to(device, non_blocking=True))
                 trains[side] |= features.requires_grad
-                found[side].append(features.detach())
+                features_of[side].append(features.detach())
                 del features  # and its graph, before the next one is built
-    image_leaf, text_leaf = (torch.cat(found[side]).requires_grad_(trains[side]) for side in (0, 1))
+    image_leaf, text_leaf = (torch.cat(features_of[side]).requires_grad_(trains[side]) for side in (0, 1))
     return image_leaf, text_leaf, states
 
 
@@ -124,12 +124,16 @@ def _second_pass(
         if wrapped and exchange:  # only the wrapper's own forward makes it exchange gradients
             device = _inner(model).logit_scale.device
             _set_random_state(states[0], device)
-            outputs = model(*(one.to(device, non_blocking=True) for one in pair))
+            outputs = model(*(inputs.to(device, non_blocking=True) for inputs in pair))
         else:
             outputs = _again(_inner(model), pair, states, [grad is not None for grad in grads])
-        given = [(one, grad) for one, grad in zip(outputs, grads, strict=True) if one is not None and grad is not None]
+        given = [
+            (output, grad)
+            for output, grad in zip(outputs, grads, strict=True)
+            if output is not None and grad is not None
+        ]
         if given:
-            torch.autograd.backward([one for one, _ in given], [grad for _, grad in given])
+            torch.autograd.backward([output for output, _ in given], [grad for _, grad in given])
 
 
 def _again(inner: Any, pair: tuple[Tensor, Tensor], states: list[_State], wanted: list[bool]) -> list[Tensor | None]:
@@ -159,7 +163,7 @@ def _set_random_state(state: _State, device: torch.device) -> None:
 @contextmanager
 def _batchnorm_kept(model: nn.Module) -> Iterator[None]:
     """Puts running statistics back afterwards: the second pass moves them."""
-    buffers = [buffer for one in model.modules() if isinstance(one, _BatchNorm) for buffer in one.buffers()]
+    buffers = [buffer for module in model.modules() if isinstance(module, _BatchNorm) for buffer in module.buffers()]
     before = [buffer.clone() for buffer in buffers]
     yield
     for buffer, value in zip(buffers, before, strict=True):

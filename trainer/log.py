@@ -1,4 +1,4 @@
-"""What a training says while it runs: a line on the terminal, log.jsonl, TensorBoard."""
+"""What a training reports while it runs: a line on the terminal, log.jsonl, TensorBoard."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class TrainingLog:
     def evaluation(self, line: dict[str, Any]) -> None:
         """Recall on an evaluation set."""
         self._write(line, f"retrieval/{line['evaluation']}")
-        self.say(f"step {line['step']:,}  {line['evaluation']}: mean recall {line['mean_recall']:.1f}")
+        self.print(f"step {line['step']:,}  {line['evaluation']}: mean recall {line['mean_recall']:.1f}")
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """A line for people."""
         self.console.print(text, highlight=False)
 
@@ -76,9 +76,9 @@ class TrainingLog:
             return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        for name, found in line.items():
-            if isinstance(found, int | float) and name != "step":
-                self.board.add_scalar(f"{group}/{name}", found, line["step"])
+        for name, figure in line.items():
+            if isinstance(figure, int | float) and name != "step":
+                self.board.add_scalar(f"{group}/{name}", figure, line["step"])
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ class Stopwatch:
         self.waited = time.perf_counter() - self.last
 
     def step_is_done(self) -> tuple[float, float]:
-        """Seconds of the whole step, and the share of them spent waiting for data."""
+        """Seconds of the step, and the share of them spent waiting for data."""
         now = time.perf_counter()
         seconds, self.last = now - self.last, now
         return seconds, self.waited / max(seconds, 1e-9)

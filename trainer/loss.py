@@ -69,23 +69,23 @@ class _ContrastiveLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, chunk: int, group: Any) -> Tensor:
         with _arithmetic(images):
-            everyone = _gather(texts, group)
-            strip = _Strip.of(images, everyone, scale, chunk, group)
+            all_texts = _gather(texts, group)
+            strip = _Strip.of(images, all_texts, scale, chunk, group)
             rows, columns, positives = _log_sums(strip)
             columns = _reduce_log_sums(columns, group)
             total = _sum_over_ranks((rows + strip.own(columns)).sum() - 2 * positives, group)
             loss = (total / (2 * len(columns))).to(strip.images.dtype)
-        ctx.save_for_backward(images, everyone, scale, rows, columns)
+        ctx.save_for_backward(images, all_texts, scale, rows, columns)
         ctx.chunk, ctx.group = chunk, group
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        images, everyone, scale, rows, columns = ctx.saved_tensors
+        images, all_texts, scale, rows, columns = ctx.saved_tensors
         for_images, for_texts, for_scale = ctx.needs_input_grad[:3]
         with _arithmetic(images):
-            strip = _Strip.of(images, everyone, scale, ctx.chunk, ctx.group)
+            strip = _Strip.of(images, all_texts, scale, ctx.chunk, ctx.group)
             by_image, by_text = _gradients(strip, rows, columns, for_images or not for_texts, for_texts)
             by_text = _own_part(by_text, ctx.group)
             weight = grad / (2 * len(images))  # 1 / (2 N), times the ranks
@@ -112,10 +112,10 @@ class _Strip:
     rounds: bool  # products round their factors to bfloat16: exact for features, not for scaled ones
 
     @staticmethod
-    def of(images: Tensor, everyone: Tensor, scale: Tensor, chunk: int, group: Any) -> _Strip:
+    def of(images: Tensor, all_texts: Tensor, scale: Tensor, chunk: int, group: Any) -> _Strip:
         """The strip of this rank, from its images and the texts of all."""
         first, rounds = _rank(group) * len(images), images.dtype == torch.bfloat16
-        return _Strip(_wide(images), _wide(everyone), _wide(scale).reshape(()), first, chunk, rounds)
+        return _Strip(_wide(images), _wide(all_texts), _wide(scale).reshape(()), first, chunk, rounds)
 
     def own(self, of_texts: Tensor) -> Tensor:
         """The part of something by text that belongs to this rank's pairs."""
@@ -193,12 +193,12 @@ def _gradients(
     by_image = torch.zeros_like(strip.images) if for_images else None
     by_text = torch.zeros_like(strip.texts) if for_texts else None
     shift = strip.shift()
-    spare = strip.images.new_empty(min(strip.chunk, len(rows)) * min(strip.chunk, len(columns)))
-    tile_dtype = spare.dtype
+    scratch = strip.images.new_empty(min(strip.chunk, len(rows)) * min(strip.chunk, len(columns)))
+    tile_dtype = scratch.dtype
     one_exponential = _in_span(shift, rows, columns)
     row_factors, column_factors = ((shift - sums).exp().to(tile_dtype) for sums in (rows, columns))
     for row, column, tile in strip.tiles():
-        other = spare[: tile.numel()].view_as(tile)
+        other = scratch[: tile.numel()].view_as(tile)
         if one_exponential:
             torch.add(row_factors[row, None], column_factors[None, column], out=other)
             tile.sub_(shift).exp_().mul_(other)
@@ -256,9 +256,9 @@ def _gather(features: Tensor, group: Any) -> Tensor:
     """[B, D] of each rank → [N, D] on all."""
     if _ranks(group) == 1:
         return features
-    everyone = features.new_empty(len(features) * _ranks(group), features.shape[1])
-    dist.all_gather_into_tensor(everyone, features.contiguous(), group=group)
-    return everyone
+    all_texts = features.new_empty(len(features) * _ranks(group), features.shape[1])
+    dist.all_gather_into_tensor(all_texts, features.contiguous(), group=group)
+    return all_texts
 
 
 def _reduce_log_sums(log_sums: Tensor, group: Any) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -34,7 +33,7 @@ class StageModel(nn.Module):
             parameter.requires_grad_(tower_of(name) not in self.frozen)
         self._copies = {name: self._copy(name) for name in self.frozen}  # in a dict: no part of the state
 
-    def _copy(self, tower: str) -> nn.Module:
+    def _copy(self, tower: str) -> ChineseCLIP:
         model = copy.deepcopy(self.model).eval().requires_grad_(False)
         for name in ("visual",) if tower == "text" else ("bert",):
             setattr(model, name, nn.Identity())  # the other tower's weights are not needed twice
@@ -56,24 +55,23 @@ class StageModel(nn.Module):
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """[B, 3, H, W] → [B, D], float32, not normalised."""
-        return self._encode("image", "encode_image", images)
+        if "image" in self.frozen:
+            with torch.no_grad():
+                return self._copies["image"].encode_image(images.to(self.dtype)).float()
+        with autocast(self.device, self.dtype):
+            return self.model.encode_image(images).float()
 
     def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
         """[B, L] → [B, D], float32, not normalised."""
-        return self._encode("text", "encode_text", tokens)
+        if "text" in self.frozen:
+            with torch.no_grad():
+                return self._copies["text"].encode_text(tokens).float()
+        with autocast(self.device, self.dtype):
+            return self.model.encode_text(tokens).float()
 
     def forward(self, images: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Both features, and the factor on the cosines: what DistributedDataParallel wraps."""
         return self.encode_image(images), self.encode_text(tokens), self.logit_scale.exp()
-
-    def _encode(self, tower: str, name: str, inputs: torch.Tensor) -> torch.Tensor:
-        if tower in self.frozen:
-            with torch.no_grad():
-                cast = inputs.to(self.dtype) if inputs.is_floating_point() else inputs
-                encode: Callable[[torch.Tensor], torch.Tensor] = getattr(self._copies[tower], name)
-                return encode(cast).float()
-        with autocast(self.device, self.dtype):
-            return getattr(self.model, name)(inputs).float()
 
 
 def tower_of(parameter: str) -> str:

@@ -17,7 +17,7 @@ from foundation.config import Config, ConfigError, annotated, differences, dump,
 from foundation.config.override import parse_override
 from trainer.config import load_train_recipe
 from trainer.distributed import join_world
-from trainer.train import OtherRecipe, settle_recipe
+from trainer.pin import OtherRecipe, pin_recipe
 from zhclip.app import app
 
 
@@ -174,9 +174,9 @@ def test_two_long_values_are_shown_where_they_differ() -> None:
 def test_a_changed_value_inside_a_list_is_named_by_its_path(tmp_path: Path) -> None:
     before, after = (load_train_recipe("tiny", [f"stages.0.steps={steps}"]) for steps in (5, 6))
     with join_world() as world:
-        settle_recipe(tmp_path, before, world)
+        pin_recipe(tmp_path, before, world)
         with pytest.raises(OtherRecipe, match=r"\n  stages\.0\.steps: 5 → 6\n"):
-            settle_recipe(tmp_path, after, world)
+            pin_recipe(tmp_path, after, world)
 
 
 def test_a_training_continues_with_a_recipe_that_lacks_what_came_later_and_not_with_a_damaged_one(
@@ -184,15 +184,15 @@ def test_a_training_continues_with_a_recipe_that_lacks_what_came_later_and_not_w
 ) -> None:
     recipe, path = load_train_recipe("tiny"), tmp_path / "recipe.yaml"
     with join_world() as world:
-        settle_recipe(tmp_path, recipe, world)
+        pin_recipe(tmp_path, recipe, world)
         assert load_train_recipe(str(path)) == recipe
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         del content["compile"]
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        settle_recipe(tmp_path, recipe, world)
+        pin_recipe(tmp_path, recipe, world)
         path.write_text("model: [", encoding="utf-8")
         with pytest.raises(ConfigError, match=r"recipe\.yaml:1: not YAML"):
-            settle_recipe(tmp_path, recipe, world)
+            pin_recipe(tmp_path, recipe, world)
 
 
 @pytest.mark.parametrize("content", ["model: [unclosed", "- model", "", b"\xff\xfe"])

@@ -39,11 +39,11 @@ def ablation(folder: Path, *data: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("ablation")
-    write_published(found / "good", 120, seed=1)
-    write_published(found / "swapped", 200, seed=2, swapped=True)
-    write_published(found / "held-out", 60, seed=3)
-    return found
+    root = tmp_path_factory.mktemp("ablation")
+    write_published(root / "good", 120, seed=1)
+    write_published(root / "swapped", 200, seed=2, swapped=True)
+    write_published(root / "held-out", 60, seed=3)
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,17 @@ def done(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_better_data_wins_with_equal_steps(folder: Path, done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
     content = json.loads((folder / "out" / "ablation.json").read_text(encoding="utf-8"))
-    results = [Result(**one) for one in content["results"]]
-    assert [(one.data, one.seed) for one in results] == [("good", 0), ("swapped", 0), ("good", 1), ("swapped", 1)]
-    assert {one.steps for one in results} == {6 * (120 // 16)}  # those of the first, though the second is larger
-    assert {one.data: one.pairs for one in results} == {"good": 120, "swapped": 200}
-    found = spreads(results)["held-out"]
-    assert found["good"].mean > found["swapped"].mean
+    results = [Result(**result) for result in content["results"]]
+    assert [(result.data, result.seed) for result in results] == [
+        ("good", 0),
+        ("swapped", 0),
+        ("good", 1),
+        ("swapped", 1),
+    ]
+    assert {result.steps for result in results} == {6 * (120 // 16)}  # those of the first, though the second is larger
+    assert {result.data: result.pairs for result in results} == {"good": 120, "swapped": 200}
+    by_data = spreads(results)["held-out"]
+    assert by_data["good"].mean > by_data["swapped"].mean
     assert content["verdicts"][0] in " ".join(done.stdout.split())
 
 

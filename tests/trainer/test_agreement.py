@@ -36,8 +36,8 @@ def test_retrieval_of_a_checkpoint_is_the_same_through_cn_clip(tmp_path: Path) -
     command = [sys.executable, "-m", "zhclip", "evaluate", "retrieval", str(checkpoint), str(data), "--json"]
     printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     ours = json.loads(printed.splitlines()[-1])
-    found = cn_clip_recall(checkpoint, data)
-    for k, recall in found.items():
+    expected = cn_clip_recall(checkpoint, data)
+    for k, recall in expected.items():
         assert abs(ours[f"text_to_image_r{k}"] - recall) < 1e-6, (k, recall, ours)
 
 

@@ -62,8 +62,8 @@ def pairs(number: int) -> tuple[Tensor, Tensor]:
 
 def one_graph(model: Any, images: Tensor, tokens: Tensor, chunk: int) -> Tensor:
     """The reference: all chunks forward in one graph, the towers in turn, one backward pass."""
-    found = [model(*pair) for pair in zip(images.split(chunk), tokens.split(chunk), strict=True)]
-    features = [F.normalize(torch.cat([one[side] for one in found]).float(), dim=-1) for side in (0, 1)]
+    outputs = [model(*pair) for pair in zip(images.split(chunk), tokens.split(chunk), strict=True)]
+    features = [F.normalize(torch.cat([output[side] for output in outputs]).float(), dim=-1) for side in (0, 1)]
     loss = contrastive_loss(*features, model.logit_scale.exp())
     loss.backward()
     return loss.detach()
@@ -75,16 +75,16 @@ def outcome(
     """Loss, gradients by name, and the next random number after a step from a fixed seed."""
     torch.manual_seed(3)
     loss = step(model, *arguments)
-    return loss, {name: one.grad for name, one in model.named_parameters()}, torch.rand(1)
+    return loss, {name: parameter.grad for name, parameter in model.named_parameters()}, torch.rand(1)
 
 
-def assert_close(found: dict[str, Tensor | None], expected: dict[str, Tensor | None], tolerance: float = 1e-6) -> None:
+def assert_close(grads: dict[str, Tensor | None], expected: dict[str, Tensor | None], tolerance: float = 1e-6) -> None:
     """Equal to `tolerance` times the largest expected number (at least 1): rounding depends on the order of sums."""
-    assert found.keys() == expected.keys()
-    largest = max(1.0, *(float(one.abs().max()) for one in expected.values() if one is not None))
-    for name, one in expected.items():
-        assert (one is None) == (found[name] is None), name
-        assert one is None or float((found[name] - one).abs().max()) <= tolerance * largest, name
+    assert grads.keys() == expected.keys()
+    largest = max(1.0, *(float(grad.abs().max()) for grad in expected.values() if grad is not None))
+    for name, grad in expected.items():
+        assert (grad is None) == (grads[name] is None), name
+        assert grad is None or float((grads[name] - grad).abs().max()) <= tolerance * largest, name
 
 
 @pytest.mark.parametrize(("number", "chunk"), [(12, 4), (10, 3), (5, 1), (6, 6), (6, 100)])
@@ -126,11 +126,11 @@ def test_adds_to_gradients_that_are_there() -> None:
 @pytest.mark.parametrize("frozen", ["visual", "text", "scale"])
 def test_a_frozen_tower_runs_once(frozen: str) -> None:
     model, reference = towers(dropout=0.3), towers(dropout=0.3)
-    for one in (model, reference):
-        parts = {"visual": [one.visual], "text": [one.words, one.bert], "scale": []}[frozen]
+    for network in (model, reference):
+        parts = {"visual": [network.visual], "text": [network.words, network.bert], "scale": []}[frozen]
         for part in parts:
             part.requires_grad_(False)
-        one.logit_scale.requires_grad_(frozen != "scale")
+        network.logit_scale.requires_grad_(frozen != "scale")
     _, grads, after = outcome(cached_step, model, *pairs(10), 4)
     _, expected, expected_after = outcome(one_graph, reference, *pairs(10), 4)
     assert_close(grads, expected)
@@ -173,8 +173,8 @@ def test_a_scaler_scales_the_gradients() -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     loss = cached_step(model, *pairs(8), 4, scaler=scaler)
     assert float(loss) == pytest.approx(float(plain_step(reference, *pairs(8))), abs=1e-6)
-    expected = {name: 1024 * one.grad for name, one in reference.named_parameters()}
-    assert_close({name: one.grad for name, one in model.named_parameters()}, expected)
+    expected = {name: 1024 * parameter.grad for name, parameter in reference.named_parameters()}
+    assert_close({name: parameter.grad for name, parameter in model.named_parameters()}, expected)
 
 
 def test_another_loss() -> None:
@@ -184,7 +184,9 @@ def test_another_loss() -> None:
     model, reference = towers(), towers()
     cached_step(model, *pairs(8), 3, squares)
     plain_step(reference, *pairs(8), squares)
-    assert_close(*({name: one.grad for name, one in each.named_parameters()} for each in (model, reference)))
+    assert_close(
+        *({name: parameter.grad for name, parameter in each.named_parameters()} for each in (model, reference))
+    )
 
 
 @pytest.mark.parametrize(("images", "tokens", "chunk"), [(4, 4, 0), (4, 3, 2), (0, 0, 2)])
@@ -234,11 +236,11 @@ def test_chinese_clip_with_all_its_randomness(kind: dict[str, Any]) -> None:
 
 def averaged(model: nn.Module) -> dict[str, Tensor | None]:
     """Gradients, as their mean over the ranks."""
-    for one in model.parameters():
-        if one.grad is not None:
-            dist.all_reduce(one.grad)
-            one.grad /= RANKS
-    return {name: one.grad for name, one in model.named_parameters()}
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= RANKS
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
 CASES = [(dropout, frozen, unused) for dropout in (0.0, 0.3) for frozen in (False, True) for unused in (False, True)]
@@ -248,11 +250,11 @@ def rank_main(rank: int, folder: str) -> None:
     """Two cached steps through DistributedDataParallel, and as reference one graph whose gradients are averaged by hand."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
-    found = {}
+    results = {}
     for dropout, frozen, unused in CASES:
         model, reference = towers(dropout=dropout), towers(dropout=dropout)
-        for one in (model, reference):
-            one.visual.requires_grad_(not frozen)
+        for network in (model, reference):
+            network.visual.requires_grad_(not frozen)
         wrapped = DistributedDataParallel(model, find_unused_parameters=unused)
         own = [part.chunk(RANKS)[rank] for part in pairs(20)]
         for step in range(2):
@@ -262,9 +264,9 @@ def rank_main(rank: int, folder: str) -> None:
             model.zero_grad() if step == 0 else None
             reference.zero_grad()
             expected_loss = one_graph(reference, *own, 3 + 2 * rank)
-        grads = {name: one.grad for name, one in model.named_parameters()}
-        found[dropout, frozen, unused] = (loss, expected_loss, grads, averaged(reference), model.passes)
-    torch.save(found, f"{folder}/{rank}.pt")
+        grads = {name: parameter.grad for name, parameter in model.named_parameters()}
+        results[dropout, frozen, unused] = (loss, expected_loss, grads, averaged(reference), model.passes)
+    torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -278,7 +280,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks(ranks: list[dict[Any, Any]], case: tuple[float, bool, bool]) -> None:
-    for loss, expected_loss, grads, expected, _ in (one[case] for one in ranks):
+    for loss, expected_loss, grads, expected, _ in (results[case] for results in ranks):
         assert abs(float(loss - expected_loss)) < 1e-6
         assert_close(grads, expected)
         assert_close(grads, ranks[0][case][2], 0)  # the ranks agree to the bit

@@ -36,15 +36,15 @@ def features(pairs: int, size: int = 16, noise: float = 0.3) -> tuple[Tensor, Te
 
 def loss_and_grads(loss: Callable[..., Tensor], *inputs: Tensor) -> list[Tensor]:
     """[loss, gradient by images, by texts, by scale]."""
-    leaves = [one.detach().clone().requires_grad_() for one in inputs]
-    found = loss(*leaves)
-    found.backward()
-    return [found.detach(), *(leaf.grad for leaf in leaves)]
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    actual = loss(*leaves)
+    actual.backward()
+    return [actual.detach(), *(leaf.grad for leaf in leaves)]
 
 
-def largest_difference(found: list[Tensor], expected: list[Tensor]) -> float:
+def largest_difference(actual: list[Tensor], expected: list[Tensor]) -> float:
     """The largest absolute difference, in units of the largest expected number of each tensor (at least 1)."""
-    pairs = zip(found, expected, strict=True)
+    pairs = zip(actual, expected, strict=True)
     return max(float((a.double() - b.double()).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs)
 
 
@@ -55,20 +55,22 @@ def test_equals_the_naive_loss_and_its_gradients(pairs: int, chunk: int, scale: 
     expected = loss_and_grads(naive_loss, *inputs)
     assert largest_difference(loss_and_grads(lambda *x: contrastive_loss(*x, chunk=chunk), *inputs), expected) < 1e-12
     if scale <= 100:  # the logits themselves have an error of scale · 6e-8 in float32
-        narrow = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=chunk), *(one.float() for one in inputs))
-        naive = loss_and_grads(naive_loss, *(one.float() for one in inputs))
+        narrow = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=chunk), *(tensor.float() for tensor in inputs))
+        naive = loss_and_grads(naive_loss, *(tensor.float() for tensor in inputs))
         assert largest_difference(narrow, expected) < max(1e-6, 2 * largest_difference(naive, expected))
 
 
 def test_equals_the_loss_of_open_clip() -> None:
-    inputs = [*(one.float() for one in features(50)), torch.tensor(20.0)]
+    inputs = [*(tensor.float() for tensor in features(50)), torch.tensor(20.0)]
     expected = loss_and_grads(open_clip.ClipLoss(), *inputs)
     assert largest_difference(loss_and_grads(lambda *x: contrastive_loss(*x, chunk=16), *inputs), expected) < 1e-6
 
 
 def test_gradients_agree_with_finite_differences() -> None:
     inputs = [*features(5, 4), torch.tensor(3.0, dtype=torch.float64)]
-    assert torch.autograd.gradcheck(lambda *x: contrastive_loss(*x, chunk=2), [one.requires_grad_() for one in inputs])
+    assert torch.autograd.gradcheck(
+        lambda *x: contrastive_loss(*x, chunk=2), [tensor.requires_grad_() for tensor in inputs]
+    )
 
 
 @pytest.mark.parametrize("length", [1.0, 3.0, 40.0])
@@ -79,9 +81,9 @@ def test_is_exact_where_one_exponential_would_vanish_or_overflow(length: float, 
     texts = -images if opposed else texts
     inputs = [length * images, length * texts, torch.tensor(100.0, dtype=torch.float64)]
     expected = loss_and_grads(naive_loss, *inputs)
-    found = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=8), *(one.float() for one in inputs))
-    assert all(bool(one.isfinite().all()) for one in found)
-    assert largest_difference(found, expected) < 1e-5 * length**2
+    actual = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=8), *(tensor.float() for tensor in inputs))
+    assert all(bool(tensor.isfinite().all()) for tensor in actual)
+    assert largest_difference(actual, expected) < 1e-5 * length**2
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_is_exact_where_one_exponential_would_vanish_or_overflow(length: float, 
 def test_gradients_where_some_inputs_are_frozen(trained: tuple[bool, ...]) -> None:
     inputs = [*features(20), torch.tensor(10.0, dtype=torch.float64)]
     expected = loss_and_grads(naive_loss, *inputs)[1:]
-    leaves = [one.clone().requires_grad_(wanted) for one, wanted in zip(inputs, trained, strict=True)]
+    leaves = [tensor.clone().requires_grad_(wanted) for tensor, wanted in zip(inputs, trained, strict=True)]
     contrastive_loss(*leaves, chunk=6).backward()
     for leaf, grad, wanted in zip(leaves, expected, trained, strict=True):
         assert (leaf.grad is not None) == wanted
@@ -103,16 +105,16 @@ class LargestTensor(TorchDispatchMode):
     elements = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = function(*args, **(kwargs or {}))
-        for one in found if isinstance(found, tuple | list) else [found]:
-            if isinstance(one, Tensor):
-                self.elements = max(self.elements, one.numel())
-        return found
+        actual = function(*args, **(kwargs or {}))
+        for tensor in actual if isinstance(actual, tuple | list) else [actual]:
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return actual
 
 
 @pytest.mark.parametrize("scale", [10.0, 1000.0])
 def test_never_holds_all_logits(scale: float) -> None:
-    inputs = [*(one.float() for one in features(600, 8)), torch.tensor(scale)]
+    inputs = [*(tensor.float() for tensor in features(600, 8)), torch.tensor(scale)]
     with LargestTensor() as naive:
         loss_and_grads(naive_loss, *inputs)
     with LargestTensor() as tiled:
@@ -122,18 +124,18 @@ def test_never_holds_all_logits(scale: float) -> None:
 
 
 def test_bfloat16_features_are_summed_in_float32() -> None:
-    images, texts = (one.bfloat16() for one in features(300))
+    images, texts = (tensor.bfloat16() for tensor in features(300))
     scale = torch.tensor(100.0)
     expected = loss_and_grads(naive_loss, images.double(), texts.double(), scale.double())
-    found = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=64), images, texts, scale)
-    assert [one.dtype for one in found] == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
-    assert abs(float(found[0]) - float(expected[0])) < 1e-5
-    for grad, exact in zip(found[1:], expected[1:], strict=True):
+    actual = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=64), images, texts, scale)
+    assert [tensor.dtype for tensor in actual] == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
+    assert abs(float(actual[0]) - float(expected[0])) < 1e-5
+    for grad, exact in zip(actual[1:], expected[1:], strict=True):
         assert float((grad - exact).norm() / exact.norm()) < 0.01
 
 
 def test_autocast_does_not_touch_float32_features() -> None:
-    inputs = [*(one.float() for one in features(40)), torch.tensor(100.0)]
+    inputs = [*(tensor.float() for tensor in features(40)), torch.tensor(100.0)]
     plain = loss_and_grads(contrastive_loss, *inputs)
     with torch.autocast("cpu", torch.bfloat16):
         assert largest_difference(loss_and_grads(contrastive_loss, *inputs), plain) == 0
@@ -183,15 +185,15 @@ def trajectory(
     model.image.requires_grad_(not freeze)
     images, texts = data.chunk(ranks, dim=1)[rank]
     run = DistributedDataParallel(model) if ranks > 1 else model
-    trained = [one for one in model.parameters() if one.requires_grad]
+    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
     step = torch.optim.SGD(trained, lr=0.01) if optimizer == "sgd" else torch.optim.Adam(trained, lr=1e-3)
     losses, grads = [], []
     for _ in range(STEPS):
         step.zero_grad()
-        found = loss(*run(images, texts))
-        found.backward()
-        losses.append(found.detach())
-        grads.append(torch.cat([one.grad.flatten() for one in trained]))
+        actual = loss(*run(images, texts))
+        actual.backward()
+        losses.append(actual.detach())
+        grads.append(torch.cat([tensor.grad.flatten() for tensor in trained]))
         step.step()
     return {"losses": torch.stack(losses), "grads": torch.stack(grads)}
 
@@ -208,14 +210,14 @@ def rank_main(rank: int, folder: str) -> None:
     """What one rank does: the trainings, and the loss of bfloat16 features; the results go into a file."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
-    found: dict[Any, Any] = {
+    results: dict[Any, Any] = {
         case: trajectory(*case, lambda *x: contrastive_loss(*x, chunk=5), rank, RANKS) for case in CASES
     }
-    own = [one.chunk(RANKS)[rank].bfloat16() for one in features(PAIRS)]
-    found["bfloat16"] = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=5), *own, torch.tensor(100.0))
+    own = [tensor.chunk(RANKS)[rank].bfloat16() for tensor in features(PAIRS)]
+    results["bfloat16"] = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=5), *own, torch.tensor(100.0))
     alone = dist.new_subgroups(1)[0]
-    found["alone"] = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=5, group=alone), *own, torch.tensor(100.0))
-    torch.save(found, f"{folder}/{rank}.pt")
+    results["alone"] = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=5, group=alone), *own, torch.tensor(100.0))
+    torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -232,10 +234,10 @@ def test_training_on_two_ranks_equals_training_on_one(
     ranks: list[dict[Any, Any]], case: tuple[str, bool, torch.dtype]
 ) -> None:
     expected = trajectory(*case, naive_loss)
-    for found in ranks:
-        assert torch.equal(found[case]["losses"], ranks[0][case]["losses"])  # the same on all ranks
-        losses = (found[case]["losses"] - expected["losses"]).abs()
-        grads = (found[case]["grads"] - expected["grads"]).abs().amax(1)
+    for results in ranks:
+        assert torch.equal(results[case]["losses"], ranks[0][case]["losses"])  # the same on all ranks
+        losses = (results[case]["losses"] - expected["losses"]).abs()
+        grads = (results[case]["grads"] - expected["grads"]).abs().amax(1)
         if case[-1] == torch.float64:
             assert float(losses.max()) < 1e-12
             assert float(grads.max()) < 1e-12
@@ -246,18 +248,18 @@ def test_training_on_two_ranks_equals_training_on_one(
 
 
 def test_bfloat16_over_two_ranks(ranks: list[dict[Any, Any]]) -> None:
-    images, texts = (one.bfloat16().double() for one in features(PAIRS))
+    images, texts = (tensor.bfloat16().double() for tensor in features(PAIRS))
     expected = loss_and_grads(naive_loss, images, texts, torch.tensor(100.0, dtype=torch.float64))
-    for rank, (loss, by_image, by_text, _) in enumerate(one["bfloat16"] for one in ranks):
+    for rank, (loss, by_image, by_text, _) in enumerate(results["bfloat16"] for results in ranks):
         assert abs(float(loss - expected[0])) < 1e-5
         for grad, exact in ((by_image, expected[1]), (by_text, expected[2])):
             own = exact.chunk(RANKS)[rank] * RANKS  # DistributedDataParallel would divide by the ranks
             assert float((grad - own).norm() / own.norm()) < 0.01
-    assert abs(float(sum(one["bfloat16"][3] for one in ranks) / RANKS - expected[3])) < 1e-4
+    assert abs(float(sum(results["bfloat16"][3] for results in ranks) / RANKS - expected[3])) < 1e-4
 
 
 def test_a_group_bounds_the_global_batch(ranks: list[dict[Any, Any]]) -> None:
-    for rank, one in enumerate(ranks):
+    for rank, results in enumerate(ranks):
         images, texts = (part.chunk(RANKS)[rank].bfloat16() for part in features(PAIRS))
         expected = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=5), images, texts, torch.tensor(100.0))
-        assert largest_difference(one["alone"], expected) == 0
+        assert largest_difference(results["alone"], expected) == 0

@@ -42,10 +42,10 @@ def test_every_common_character_is_treated_as_in_cn_clip() -> None:
     # Both follow their own edition of Unicode, and lower a final Σ differently: newer characters and that letter aside.
     known = [chr(point) for start, end in ranges for point in range(start, end) if chr(point) != "Σ"]
     captions = [f"{character}中{character}a" for character in known if unicodedata.category(character) != "Cn"]
-    found, expected = tokenize(captions), reference(captions)
+    tokens, expected = tokenize(captions), reference(captions)
     assert len(captions) > 20_000
     differing = [
-        caption for caption, a, b in zip(captions, found, expected, strict=True) if a.tolist() != b[: len(a)].tolist()
+        caption for caption, a, b in zip(captions, tokens, expected, strict=True) if a.tolist() != b[: len(a)].tolist()
     ]
     assert differing == []
 

@@ -88,8 +88,8 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
         data, tmp_path / "out", stages=json.dumps(stage), **{"data.augment": "null", "model.text.dropout": "0.0"}
     )
     assert done.returncode == 0, done.stderr
-    found = losses(tmp_path / "out")
-    assert sum(found[-5:]) / 5 < math.log(16) - 0.5  # chance is log(16)
+    by_step = losses(tmp_path / "out")
+    assert sum(by_step[-5:]) / 5 < math.log(16) - 0.5  # chance is log(16)
 
 
 def test_two_stages_run_to_their_end(undisturbed: Path) -> None:
@@ -183,9 +183,9 @@ def test_two_processes_give_the_losses_and_weights_of_one(data: Path, tmp_path: 
     for processes in (1, 2):
         done = train(data, tmp_path / str(processes), processes, **alike)
         assert done.returncode == 0, done.stderr
-    one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
-    assert len(one) == STEPS == 20
-    assert two == pytest.approx(one, abs=1e-5)
+    alone, together = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert len(alone) == STEPS == 20
+    assert together == pytest.approx(alone, abs=1e-5)
     for name, tensor in weights(tmp_path / "1").items():
         assert torch.allclose(weights(tmp_path / "2")[name].float(), tensor.float(), atol=1e-4), name
 
@@ -215,9 +215,9 @@ def test_half_precision_and_gradient_caching_train_too(data: Path, tmp_path: Pat
     stage = [{"name": "cached", "epochs": 2, "batch_size": 32, "chunk_size": 8, "learning_rate": 1e-3, "warmup": 1}]
     done = train(data, tmp_path / "out", stages=json.dumps(stage), precision="bfloat16")
     assert done.returncode == 0, done.stderr
-    found = losses(tmp_path / "out")
-    assert len(found) == 4
-    assert all(math.isfinite(loss) for loss in found)
+    by_step = losses(tmp_path / "out")
+    assert len(by_step) == 4
+    assert all(math.isfinite(loss) for loss in by_step)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP, which torch has on Linux, prints its settings")

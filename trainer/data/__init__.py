@@ -1,1 +1,1 @@
-"""Pairs for training, from published folders: which (index), in what order (order), as tensors (pairs, augment, loader)."""
+"""Pairs for training, from published folders: which (index), in what order (order), as tensors (loader, augment)."""

@@ -78,7 +78,7 @@ class PairIndex:
         length = table["length"].to_numpy().astype(np.int32, copy=False)
         ends = np.zeros(len(tars.dictionary), dtype=np.int64)
         np.maximum.at(ends, tar, offset + length)
-        texts = {name: _one_chunk(table[name]) for name in ("caption", "key")}
+        texts = {name: _single_array(table[name]) for name in ("caption", "key")}
         source = table["source"].combine_chunks().dictionary_encode()
         return cls(
             tuple(tars.dictionary.to_pylist()), ends, tar, offset, length, **texts, source=source, weights=weights
@@ -179,6 +179,6 @@ def _select(files: Mapping[str, str], where: str | None) -> pa.Table:
     return table
 
 
-def _one_chunk(column: pa.ChunkedArray) -> pa.LargeStringArray:
+def _single_array(column: pa.ChunkedArray) -> pa.LargeStringArray:
     """One array instead of many chunks, since `take` copies all chunks together; null texts become empty."""
     return pc.fill_null(column.cast(pa.large_string()), "").combine_chunks()

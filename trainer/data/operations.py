@@ -108,7 +108,7 @@ def _auto_contrast(pixels: Pixels, strength: float) -> Pixels:  # noqa: ARG001
 
 def _by_channel(pixels: Pixels, table: Callable[[np.ndarray], np.ndarray]) -> Pixels:
     counts = [cv2.calcHist([pixels], [i], None, [256], [0, 256]).ravel().astype(np.int64) for i in range(3)]
-    return cv2.LUT(pixels, np.stack([table(one) for one in counts], axis=1).astype(np.uint8)[None])
+    return cv2.LUT(pixels, np.stack([table(histogram) for histogram in counts], axis=1).astype(np.uint8)[None])
 
 
 def _equalizing(counts: np.ndarray) -> np.ndarray:

@@ -28,9 +28,9 @@ class Shards:
 
     Args:
         tars: paths, or urls that fsspec knows.
-        ends: for each, the least number of bytes that it must have.
+        ends: for each, the number of bytes that it must have at least.
         cache: folder for copies of remote tars, shared by the workers of a rank; null for local tars.
-        copies: how many remote tars lie in `cache` at a time; the longest unused goes first.
+        copies: how many remote tars lie in `cache` at a time; the least recently used is removed first.
     """
 
     def __init__(self, tars: Sequence[str], ends: Sequence[int], cache: Path | None = None, copies: int = 16) -> None:
@@ -116,11 +116,11 @@ class Shards:
 
     def _remove_unused(self) -> None:
         assert self.cache is not None
-        found = []
+        copies = []
         for path in self.cache.glob("*.tar"):
             try:
-                found.append((path.stat().st_mtime_ns, path))
+                copies.append((path.stat().st_mtime_ns, path))
             except FileNotFoundError:  # another worker removed it
                 continue
-        for _, path in sorted(found)[: -self.copies]:
+        for _, path in sorted(copies)[: -self.copies]:
             path.unlink(missing_ok=True)  # who has it open can still read it

@@ -67,7 +67,7 @@ def read_curves(log: Path, figure: Figures = "mean") -> Curves:
     """
     if not log.is_file():
         raise CurveError(f"{log}: expected the log.jsonl of a training; there is no such file")
-    found: dict[tuple[str, Direction], dict[int, float]] = {}
+    points_of: dict[tuple[str, Direction], dict[int, float]] = {}
     stages: dict[str, int] = {}
     seen = 0
     for line in _lines(log):
@@ -75,10 +75,10 @@ def read_curves(log: Path, figure: Figures = "mean") -> Curves:
         seen = line["pairs_seen"]
         for direction in BOTH:
             if "evaluation" in line and f"{direction}_{figure}" in line:
-                found.setdefault((line["evaluation"], direction), {})[seen] = line[f"{direction}_{figure}"]
-    if not found:
+                points_of.setdefault((line["evaluation"], direction), {})[seen] = line[f"{direction}_{figure}"]
+    if not points_of:
         raise CurveError(f"{log}: expected lines with evaluation, pairs_seen and text_to_image_{figure}; found none")
-    return Curves({name: sorted(points.items()) for name, points in found.items()}, stages)
+    return Curves({name: sorted(points.items()) for name, points in points_of.items()}, stages)
 
 
 def _lines(log: Path) -> Iterator[dict[str, Any]]:

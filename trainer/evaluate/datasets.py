@@ -64,9 +64,9 @@ class EvaluationSet:
             content = reader(folder, split)
             if content is not None:
                 return cls._resolve(folder.resolve().name, content)
-        found = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
+        listing = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
         expected = "*_imgs.tsv, imageid.human-written-caption.txt, TextData/, flickr30k_cn*.txt, captions.jsonl or manifest.json"
-        raise EvaluationSetError(f"{path}: expected {expected}; found {found}")
+        raise EvaluationSetError(f"{path}: expected {expected}; found {listing}")
 
     @classmethod
     def _resolve(cls, name: str, content: Content) -> EvaluationSet:

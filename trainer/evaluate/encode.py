@@ -34,11 +34,11 @@ def encode_images(
     """
     mean, std = (torch.tensor(numbers, device=device).view(1, 3, 1, 1) for numbers in (MEAN, STD))
     weights = next(model.parameters()).dtype
-    found = []
+    features = []
     for pixels in _decoded(images, image_size, batch_size):
         batch = (pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255 - mean) / std
-        found.append(F.normalize(model.encode_image(batch.to(weights)).float(), dim=-1))  # type: ignore[operator]
-    return torch.cat(found)
+        features.append(F.normalize(model.encode_image(batch.to(weights)).float(), dim=-1))  # type: ignore[operator]
+    return torch.cat(features)
 
 
 def encode_texts(
@@ -46,11 +46,11 @@ def encode_texts(
 ) -> torch.Tensor:
     """Features of texts, [T, D], float32, of length 1, on `device`. Texts of like length share a batch, so few are padded."""
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-    found = []
+    batches = []
     for rows in _batches(order, batch_size):
         tokens = tokenize([texts[row] for row in rows], max_length).to(device)
-        found.append(F.normalize(model.encode_text(tokens).float(), dim=-1))  # type: ignore[operator]
-    features = torch.cat(found)
+        batches.append(F.normalize(model.encode_text(tokens).float(), dim=-1))  # type: ignore[operator]
+    features = torch.cat(batches)
     return torch.empty_like(features).index_copy_(0, torch.tensor(order, device=device), features)
 
 

@@ -65,20 +65,22 @@ def read_tsv(folder: Path, split: str | None) -> Content | None:
     """MUGE as published (`MR_valid_imgs.tsv`, `MR_valid_queries.jsonl`) and Chinese-CLIP's layout (`valid_imgs.tsv`,
     `valid_texts.jsonl`). Without a split: the first of test, valid that has answers (MUGE's test has none).
     """
-    found = {path.name.removesuffix("_imgs.tsv"): path for path in sorted(folder.glob("*_imgs.tsv"))}
-    if not found:
+    images_of = {path.name.removesuffix("_imgs.tsv"): path for path in sorted(folder.glob("*_imgs.tsv"))}
+    if not images_of:
         return None
-    by_split = {name.rsplit("_", 1)[-1]: name for name in found}
+    by_split = {name.rsplit("_", 1)[-1]: name for name in images_of}
     for name in choose(split, by_split, folder):
         stem = by_split[name]
         path = next(
             (path for path in (folder / f"{stem}_texts.jsonl", folder / f"{stem}_queries.jsonl") if path.exists()), None
         )
         if path is None:
-            raise EvaluationSetError(f"{found[stem]}: expected {stem}_texts.jsonl or {stem}_queries.jsonl beside it")
+            raise EvaluationSetError(
+                f"{images_of[stem]}: expected {stem}_texts.jsonl or {stem}_queries.jsonl beside it"
+            )
         texts = _read_queries(path)
         if split or any(row[2] for row in texts.rows.values()):
-            images = Base64Rows.scan(found[stem])
+            images = Base64Rows.scan(images_of[stem])
             layout = "MUGE" if path.name.endswith("_queries.jsonl") else "Chinese-CLIP"
             return texts.content(layout, name, _benchmark(folder, stem), images)
     raise EvaluationSetError(f"{folder}: no split has answers (image_ids or item_ids); found {', '.join(by_split)}")
@@ -207,18 +209,18 @@ def _read_index(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path, columns=list(COLUMNS)).to_pylist()
 
 
-def choose(split: str | None, found: Iterable[str], place: Path) -> Sequence[str]:
+def choose(split: str | None, splits: Iterable[str], place: Path) -> Sequence[str]:
     """The splits to try, in order; `val` and `valid` are one.
 
     Raises:
         EvaluationSetError: the split is not there, or no split is.
     """
-    names = sorted(found, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS))
+    names = sorted(splits, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS))
     if split is not None:
         names = [name for name in names if {name, split} <= {"val", "valid"} or name == split]
     if not names:
         raise EvaluationSetError(
-            f"{place}: expected split {split or 'test'}; found {', '.join(sorted(found)) or 'none'}"
+            f"{place}: expected split {split or 'test'}; found {', '.join(sorted(splits)) or 'none'}"
         )
     return names
 
@@ -226,12 +228,12 @@ def choose(split: str | None, found: Iterable[str], place: Path) -> Sequence[str
 def parse_object(text: str, place: str) -> dict[str, Any]:
     """A JSON object; raises EvaluationSetError on anything else."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise EvaluationSetError(f"{place}: expected JSON ({error}); found {shown(text)}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise EvaluationSetError(f"{place}: expected a JSON object; found {shown(text)}")
-    return found
+    return content
 
 
 def _below(folder: Path, name: str) -> Path | None:

@@ -54,8 +54,7 @@ def retrieval_table(result: Retrieval, evaluation_set: EvaluationSet, size: str 
     Args:
         size: the preset whose row to show (vit-b-16 …); None: the rows of all five sizes.
     """
-    one = evaluation_set
-    table = Table(title=f"{one.title}: {result.images:,} images, {result.texts:,} texts; zero-shot, percent")
+    table = Table(title=f"{evaluation_set.title}: {result.images:,} images, {result.texts:,} texts; zero-shot, percent")
     table.add_column("")
     for direction in result.directions:
         for k in (1, 5, 10):
@@ -63,10 +62,10 @@ def retrieval_table(result: Retrieval, evaluation_set: EvaluationSet, size: str 
     table.add_column("\nmean", justify="right")
     table.add_row("this model", *_cells(result), style="bold", end_section=True)
     for name in (size,) if size else SIZES:
-        paper = published(one.benchmark, name)
-        if paper is not None and one.benchmark:
+        paper = published(evaluation_set.benchmark, name)
+        if paper is not None and evaluation_set.benchmark:
             table.add_row(f"{name}, paper", *_cells(paper), style="dim")
-            table.caption = f"paper: arXiv 2211.01335, {TABLES[one.benchmark]} split"
+            table.caption = f"paper: arXiv 2211.01335, {TABLES[evaluation_set.benchmark]} split"
     return table
 
 
@@ -74,9 +73,13 @@ def retrieval_report(result: Retrieval, evaluation_set: EvaluationSet, size: str
     """The same for JSON: set, layout, split, benchmark, the figures of `Retrieval.to_json`, and `paper`: null, or the same
     figures as the paper has them for `size`.
     """
-    one = evaluation_set
-    known = {"set": one.name, "layout": one.layout, "split": one.split, "benchmark": one.benchmark}
-    paper = published(one.benchmark, size)
+    known = {
+        "set": evaluation_set.name,
+        "layout": evaluation_set.layout,
+        "split": evaluation_set.split,
+        "benchmark": evaluation_set.benchmark,
+    }
+    paper = published(evaluation_set.benchmark, size)
     return {**known, **result.to_json(), "paper": paper and {"model": size, **paper.to_json()}}
 
 

@@ -55,8 +55,8 @@ class Retrieval:
     @property
     def mean_recall(self) -> float:
         """Mean of all reported figures, in percent: of six, or of three where one direction is reported."""
-        found = [recall.mean for recall in self.directions.values()]
-        return sum(found) / len(found)
+        means = [recall.mean for recall in self.directions.values()]
+        return sum(means) / len(means)
 
     def to_json(self) -> dict[str, Any]:
         """Flat: mean_recall, images, texts, and DIRECTION_r1, _r5, _r10, _mean, _queries of each reported direction."""
@@ -69,7 +69,7 @@ class Retrieval:
                 "mean": recall.mean,
                 "queries": recall.queries,
             }
-            line |= {f"{name}_{figure}": found for figure, found in figures.items()}
+            line |= {f"{name}_{figure}": percent for figure, percent in figures.items()}
         return line
 
 
@@ -98,16 +98,16 @@ def retrieval_recall(
             relevant item.
     """
     _check(image_features, text_features, text_to_images)
-    found: dict[str, Recall] = {}
+    recalls: dict[str, Recall] = {}
     with _full_precision():
         images, texts = image_features.float(), text_features.float()
         if "text_to_image" in directions:
-            found["text_to_image"] = _recall(texts, images, text_to_images, scores_at_once)
+            recalls["text_to_image"] = _recall(texts, images, text_to_images, scores_at_once)
         if "image_to_text" in directions:
-            found["image_to_text"] = _recall(images, texts, invert(text_to_images, len(images)), scores_at_once)
-    if not found:
+            recalls["image_to_text"] = _recall(images, texts, invert(text_to_images, len(images)), scores_at_once)
+    if not recalls:
         raise FeatureError(f"no direction asked for; expected one or both of {', '.join(BOTH)}")
-    return Retrieval(found.get("text_to_image"), found.get("image_to_text"), len(images), len(texts))
+    return Retrieval(recalls.get("text_to_image"), recalls.get("image_to_text"), len(images), len(texts))
 
 
 def invert(relevance: Sequence[AbstractSet[int]], items: int) -> list[set[int]]:

@@ -79,14 +79,14 @@ class Files:
         folders = list(dict.fromkeys(folder for root in roots for folder in _folders(root, depth=2)))
         paths = []
         for name in ids:
-            found = _first_existing(folders, [name + suffix for suffix in suffixes])
-            if found is None:
+            match = _first_existing(folders, [name + suffix for suffix in suffixes])
+            if match is None:
                 searched = ", ".join(map(str, folders[:6])) + (" …" if len(folders) > 6 else "")
                 raise EvaluationSetError(
                     f"image {name}{suffixes[0]} is not in {searched}; expected the images, or a link to their folder"
                 )
-            folders.insert(0, folders.pop(found[0]))  # its neighbours are likely to be in the same folder
-            paths.append(found[1])
+            folders.insert(0, folders.pop(match[0]))  # its neighbours are likely to be in the same folder
+            paths.append(match[1])
         return cls(tuple(ids), tuple(paths))
 
     def read(self) -> Iterator[bytes]:
@@ -140,4 +140,4 @@ def _folders(root: Path, depth: int) -> Iterable[Path]:
 
 def _first_existing(folders: Sequence[Path], names: Sequence[str]) -> tuple[int, Path] | None:
     candidates = ((number, folder / name) for number, folder in enumerate(folders) for name in names)
-    return next((found for found in candidates if found[1].is_file()), None)
+    return next((candidate for candidate in candidates if candidate[1].is_file()), None)

@@ -82,13 +82,13 @@ def to_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if name in PROJECTIONS:
             renamed[PROJECTIONS[name]] = tensor.T.contiguous()
             continue
-        for ours, theirs in NAMES:
-            name = name.replace(ours, theirs, 1)
-        found = re.search(r"in_proj_(weight|bias)$", name)
-        if found:
+        for name_here, name_there in NAMES:
+            name = name.replace(name_here, name_there, 1)
+        qkv = re.search(r"in_proj_(weight|bias)$", name)
+        if qkv:
             parts = tensor.chunk(3)
             renamed.update(
-                {f"{name[: found.start()]}{part}_proj.{found[1]}": parts[i].clone() for i, part in enumerate(QKV)}
+                {f"{name[: qkv.start()]}{part}_proj.{qkv[1]}": parts[i].clone() for i, part in enumerate(QKV)}
             )
         else:
             renamed[name] = tensor
@@ -97,21 +97,21 @@ def to_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The reverse of `to_transformers`."""
-    projections = {theirs: ours for ours, theirs in PROJECTIONS.items()}
+    projections = {name_there: name_here for name_here, name_there in PROJECTIONS.items()}
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name in projections:
             renamed[projections[name]] = tensor.T.contiguous()
             continue
-        found = re.search(r"self_attn\.([qkv])_proj\.(weight|bias)$", name)
-        if found and found[1] != QKV[0]:
+        qkv = re.search(r"self_attn\.([qkv])_proj\.(weight|bias)$", name)
+        if qkv and qkv[1] != QKV[0]:
             continue  # taken together with q
-        if found:
-            stem = name[: found.start()]
-            tensor = torch.cat([state[f"{stem}self_attn.{part}_proj.{found[2]}"] for part in QKV])
-            name = f"{stem}self_attn.in_proj_{found[2]}"
-        for ours, theirs in NAMES:
-            name = name.replace(theirs, ours, 1)
+        if qkv:
+            stem = name[: qkv.start()]
+            tensor = torch.cat([state[f"{stem}self_attn.{part}_proj.{qkv[2]}"] for part in QKV])
+            name = f"{stem}self_attn.in_proj_{qkv[2]}"
+        for name_here, name_there in NAMES:
+            name = name.replace(name_there, name_here, 1)
         renamed[name] = tensor
     return renamed
 

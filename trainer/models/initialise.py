@@ -118,8 +118,8 @@ def _of_image(name: str) -> bool:
 
 
 def _download_open_clip(model: ChineseCLIP, source: str) -> Path:
-    name, found, tag = source.partition(":")
-    settings = pretrained.get_pretrained_cfg(name, tag) if found else {}
+    name, colon, tag = source.partition(":")
+    settings = pretrained.get_pretrained_cfg(name, tag) if colon else {}
     if not settings:
         known = pretrained.list_pretrained_tags_by_model(name)
         raise ModelError(

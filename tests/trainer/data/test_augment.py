@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torchvision.transforms import AutoAugment, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from trainer.data.augment import (
-    DRAWS,
     MEAN,
+    SAMPLES,
     STD,
     AugmentConfig,
     BrokenImage,
@@ -20,9 +20,9 @@ from trainer.data.augment import (
     auto_augment,
     crop,
     decode,
-    draws,
     normalise,
     resized,
+    uniform_samples,
 )
 from trainer.data.operations import FILL, POLICY, SIGNED, apply
 
@@ -66,8 +66,8 @@ def test_operations_agree_with_torchvision(name, turned):
     image = picture(1)
     for magnitude in (0, 3, 4, 8, 9):
         ours = apply(name, np.asarray(image), magnitude, turned).astype(int)
-        theirs = np.asarray(torchvisions(name, image, magnitude, turned)).astype(int)
-        difference = np.abs(ours - theirs)
+        expected = np.asarray(torchvisions(name, image, magnitude, turned)).astype(int)
+        difference = np.abs(ours - expected)
         if name in ("Rotate", "ShearX"):  # nearest neighbour: ties and borders may fall to the other side
             assert (difference.max(axis=2) > 12).mean() < 0.03
             assert difference.mean() < 1.5
@@ -101,28 +101,28 @@ def test_magnitudes_are_those_of_torchvision():
 
 
 def test_sub_policies_and_operations_come_as_often_as_the_policy_says():
-    image, chance = np.asarray(picture(2)), draws(0, 0, np.arange(4000))
-    changed = np.mean([not np.array_equal(auto_augment(image, one[23:]), image) for one in chance])
+    image, samples = np.asarray(picture(2)), uniform_samples(0, 0, np.arange(4000))
+    changed = np.mean([not np.array_equal(auto_augment(image, row[23:]), image) for row in samples])
     # Colour at magnitude 0 is the only operation of the policy that never changes anything.
     left_alone = [np.prod([1 - p * ((name, m) != ("Color", 0)) for name, p, m in policy]) for policy in POLICY]
     expected = 1 - np.mean(left_alone)
     assert changed == pytest.approx(expected, abs=0.03)
 
 
-def test_draws_depend_on_seed_epoch_and_number_alone():
-    together = draws(1, 2, np.arange(100))
-    assert together.shape == (100, DRAWS)
-    assert (together[[7]] == draws(1, 2, np.array([7]))).all()
-    assert (together != draws(1, 3, np.arange(100))).all()
-    assert (together != draws(2, 2, np.arange(100))).all()
+def test_samples_depend_on_seed_epoch_and_pair_alone():
+    together = uniform_samples(1, 2, np.arange(100))
+    assert together.shape == (100, SAMPLES)
+    assert (together[[7]] == uniform_samples(1, 2, np.array([7]))).all()
+    assert (together != uniform_samples(1, 3, np.arange(100))).all()
+    assert (together != uniform_samples(2, 2, np.arange(100))).all()
     assert 0 <= together.min() < 0.01
     assert 0.99 < together.max() < 1
-    assert np.abs(np.corrcoef(draws(0, 0, np.arange(5000)).T) - np.eye(DRAWS)).max() < 0.08
+    assert np.abs(np.corrcoef(uniform_samples(0, 0, np.arange(5000)).T) - np.eye(SAMPLES)).max() < 0.08
 
 
 def test_crops_are_inside_and_of_the_asked_area():
     config = AugmentConfig(scale=(0.5, 0.8), ratio=(0.75, 4 / 3))
-    boxes = np.array([crop(320, 240, config, one) for one in draws(0, 0, np.arange(500))])
+    boxes = np.array([crop(320, 240, config, row) for row in uniform_samples(0, 0, np.arange(500))])
     left, top, width, height = boxes.T
     assert left.min() >= 0
     assert (left + width).max() <= 320
@@ -135,41 +135,41 @@ def test_crops_are_inside_and_of_the_asked_area():
 
 
 def test_a_crop_that_cannot_fit_is_the_middle():
-    assert crop(1000, 10, AugmentConfig(), draws(0, 0, np.arange(1))[0]) == (493, 0, 13, 10)
-    assert crop(1, 1, AugmentConfig(), draws(0, 0, np.arange(1))[0]) == (0, 0, 1, 1)
+    assert crop(1000, 10, AugmentConfig(), uniform_samples(0, 0, np.arange(1))[0]) == (493, 0, 13, 10)
+    assert crop(1, 1, AugmentConfig(), uniform_samples(0, 0, np.arange(1))[0]) == (0, 0, 1, 1)
 
 
 def test_evaluation_is_chinese_clips_transformation():
     image = Image.open(io.BytesIO(encoded(picture(3, 90, 50))))
-    theirs = Compose(
+    expected = Compose(
         [Resize((32, 32), InterpolationMode.BICUBIC), ToTensor(), Normalize((0.48145466, 0.4578275, 0.40821073), STD)]
     )
-    pixels = Transform(32, None)(encoded(picture(3, 90, 50)), draws(0, 0, np.arange(1))[0])
+    pixels = Transform(32, None)(encoded(picture(3, 90, 50)), uniform_samples(0, 0, np.arange(1))[0])
     ours = normalise(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None])
-    torch.testing.assert_close(ours[0], theirs(image.convert("RGB")), rtol=0, atol=2e-6)
+    torch.testing.assert_close(ours[0], expected(image.convert("RGB")), rtol=0, atol=2e-6)
     assert MEAN[0] == 0.48145466
 
 
 @pytest.mark.parametrize("size", [(64, 48), (200, 300), (20, 20)])
 def test_resizing_is_pillows(size):
     image = picture(4, *size)
-    theirs = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
-    assert np.abs(resized(np.asarray(image), 32).astype(int) - theirs).max() <= 2
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(resized(np.asarray(image), 32).astype(int) - expected).max() <= 2
 
 
-def test_mirroring_happens_as_often_as_asked():
-    content, chance = encoded(picture(5)), draws(0, 0, np.arange(200))
+def test_flips_happen_as_often_as_asked():
+    content, samples = encoded(picture(5)), uniform_samples(0, 0, np.arange(200))
     upright = AugmentConfig(scale=(1, 1), ratio=(4 / 3, 4 / 3), auto_augment=False, flip=0)
-    plain = Transform(32, upright)(content, chance[0])
-    mirrored = [Transform(32, upright.model_copy(update={"flip": 0.25}))(content, one) for one in chance]
-    share = np.mean([np.array_equal(one, plain[:, ::-1]) for one in mirrored])
-    assert all(np.array_equal(one, plain) or np.array_equal(one, plain[:, ::-1]) for one in mirrored)
+    plain = Transform(32, upright)(content, samples[0])
+    flipped = [Transform(32, upright.model_copy(update={"flip": 0.25}))(content, row) for row in samples]
+    share = np.mean([np.array_equal(pixels, plain[:, ::-1]) for pixels in flipped])
+    assert all(np.array_equal(pixels, plain) or np.array_equal(pixels, plain[:, ::-1]) for pixels in flipped)
     assert share == pytest.approx(0.25, abs=0.08)
 
 
 def test_broken_images_are_told_from_others():
-    whole = encoded(picture(6))
-    for content in (b"", b"no image", whole[: len(whole) // 2], whole[:30]):
+    intact = encoded(picture(6))
+    for content in (b"", b"no image", intact[: len(intact) // 2], intact[:30]):
         with pytest.raises(BrokenImage):
             decode(content)
     assert decode(encoded(picture(6).convert("CMYK"))).mode == "RGB"

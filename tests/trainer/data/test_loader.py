@@ -13,28 +13,27 @@ import torch
 
 from trainer.data import shards as shards_module
 from trainer.data.index import DataError, PairIndex
-from trainer.data.loader import PairLoader
+from trainer.data.loader import Batch, LoaderConfig, PairLoader
 from trainer.data.order import epoch_order
-from trainer.data.pairs import Batch
 from trainer.data.shards import ShardError
 
 
 def batches(index: PairIndex, workers: int = 0, epoch: int = 0, **order) -> list[Batch]:
-    loader = PairLoader(index, epoch_order(index, epoch, 0, **order), image_size=24, workers=workers)
+    loader = PairLoader(index, epoch_order(index, epoch, 0, **order), LoaderConfig(24, workers=workers))
     try:
         return list(loader)
     finally:
         loader.close()
 
 
-def same(one: list[Batch], two: list[Batch]) -> bool:
-    assert len(one) == len(two)
+def same(first: list[Batch], second: list[Batch]) -> bool:
+    assert len(first) == len(second)
     return all(
         a.keys == b.keys
         and a.skipped == b.skipped
         and torch.equal(a.images, b.images)
         and torch.equal(a.tokens, b.tokens)
-        for a, b in zip(one, two, strict=True)
+        for a, b in zip(first, second, strict=True)
     )
 
 
@@ -53,13 +52,13 @@ def test_tensors_are_equal_bit_for_bit_for_any_number_of_workers_and_ranks(publi
     assert same(alone, batches(index, 1, batch_per_rank=12))
     assert same(alone, batches(index, 2, batch_per_rank=12))
     ranks = [batches(index, 0, world=2, rank=rank, batch_per_rank=6) for rank in range(2)]
-    for whole, *parts in zip(alone, *ranks, strict=True):
-        assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+    for batch, *parts in zip(alone, *ranks, strict=True):
+        assert torch.equal(batch.images, torch.cat([part.images for part in parts]))
 
 
 def test_a_restart_is_the_rest_of_the_undisturbed_epoch(publish):
     index = PairIndex.open([publish(60, broken=(11,))])
-    loader = PairLoader(index, epoch_order(index, 2, 0, batch_per_rank=8), image_size=24, workers=2)
+    loader = PairLoader(index, epoch_order(index, 2, 0, batch_per_rank=8), LoaderConfig(24, workers=2))
     undisturbed, positions = [], []
     for batch in loader:
         undisturbed.append(batch)
@@ -71,12 +70,12 @@ def test_a_restart_is_the_rest_of_the_undisturbed_epoch(publish):
 
 def test_a_loader_goes_through_several_epochs_and_may_be_left_early(publish):
     index = PairIndex.open([publish(40)])
-    loader = PairLoader(index, epoch_order(index, 0, 0, batch_per_rank=8), image_size=24, workers=2)
+    loader = PairLoader(index, epoch_order(index, 0, 0, batch_per_rank=8), LoaderConfig(24, workers=2))
     iterator = iter(loader)
     next(iterator)
     assert loader.position == 8
     first = list(loader)
-    loader.order = epoch_order(index, 1, 0, batch_per_rank=8)
+    loader.order.set_epoch(1)
     second = list(loader)
     loader.close()
     assert same(first, batches(index, epoch=0, batch_per_rank=8))
@@ -86,45 +85,45 @@ def test_a_loader_goes_through_several_epochs_and_may_be_left_early(publish):
 
 def test_images_and_texts_are_those_of_the_pair(publish):
     index = PairIndex.open([publish(12)])
-    loader = PairLoader(index, epoch_order(index, 0, 0, batch_per_rank=4), 24, augment=False, workers=0)
-    one = {
+    loader = PairLoader(index, epoch_order(index, 0, 0, batch_per_rank=4), LoaderConfig(24, augment=None, workers=0))
+    pairs = {
         key: (image, text)
         for batch in loader
         for key, image, text in zip(batch.keys, batch.images, batch.tokens, strict=True)
     }
-    loader.order = epoch_order(index, 5, 0, batch_per_rank=3)
-    assert len(one) == 12
+    loader.order.set_epoch(5)
+    assert len(pairs) == 12
     for batch in loader:
-        assert batch.images.shape == (3, 3, 24, 24)
+        assert batch.images.shape == (4, 3, 24, 24)
         assert batch.images.dtype == torch.float32
         assert batch.tokens.dtype == torch.int64
         for key, image, text in zip(batch.keys, batch.images, batch.tokens, strict=True):
-            assert torch.equal(image, one[key][0])
-            assert text[text > 0].tolist() == one[key][1][one[key][1] > 0].tolist()
+            assert torch.equal(image, pairs[key][0])
+            assert text[text > 0].tolist() == pairs[key][1][pairs[key][1] > 0].tolist()
 
 
 def test_a_copy_of_a_pair_and_another_epoch_are_augmented_anew(publish):
     index = PairIndex.open([publish(6)], weights={"laion": 2, "wukong": 2})
     (batch,) = batches(index, batch_per_rank=12)
     for key in set(batch.keys):
-        one, two = (i for i, other in enumerate(batch.keys) if other == key)
-        assert not torch.equal(batch.images[one], batch.images[two])
+        first, second = (i for i, other in enumerate(batch.keys) if other == key)
+        assert not torch.equal(batch.images[first], batch.images[second])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_image_is_replaced_and_named_and_no_batch_gets_smaller(publish, workers):
     index = PairIndex.open([publish(40, shards=2, broken=(7, 8, 20))])
-    whole = PairIndex.open([publish(40, shards=2, name="whole")])
+    intact = PairIndex.open([publish(40, shards=2, name="intact")])
     key_of = dict(zip(index.caption.to_pylist(), index.key.to_pylist(), strict=True))
-    found = batches(index, workers, batch_per_rank=10)
-    assert [len(batch) for batch in found] == [10] * 4
-    assert [tuple(batch.images.shape) for batch in found] == [(10, 3, 24, 24)] * 4
-    skipped = dict(error for batch in found for error in batch.skipped)
+    loaded = batches(index, workers, batch_per_rank=10)
+    assert [len(batch) for batch in loaded] == [10] * 4
+    assert [tuple(batch.images.shape) for batch in loaded] == [(10, 3, 24, 24)] * 4
+    skipped = dict(error for batch in loaded for error in batch.skipped)
     assert set(skipped) == {key_of[f"图片{i}"] for i in (7, 8, 20)}
     assert all("truncated" in message.lower() or "no image" in message for message in skipped.values())
-    assert not any(batch.skipped for batch in batches(whole, workers, batch_per_rank=10))
-    assert not set(skipped) & {key for batch in found for key in batch.keys}
-    assert all(len(batch.tokens) == 10 for batch in found)
+    assert not any(batch.skipped for batch in batches(intact, workers, batch_per_rank=10))
+    assert not set(skipped) & {key for batch in loaded for key in batch.keys}
+    assert all(len(batch.tokens) == 10 for batch in loaded)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -144,9 +143,12 @@ def test_a_rank_without_pairs_in_the_last_batch_gets_an_empty_one(publish):
 def test_a_tokenizer_of_the_callers_own(publish):
     index = PairIndex.open([publish(4)])
     loader = PairLoader(
-        index, epoch_order(index, 0, 0, batch_per_rank=4), 24, workers=0, max_length=9,
-        tokenize=lambda captions, length: torch.full((len(captions), length), 3),
-    )  # fmt: skip
+        index,
+        epoch_order(index, 0, 0, batch_per_rank=4),
+        LoaderConfig(
+            24, workers=0, max_length=9, tokenize=lambda captions, length: torch.full((len(captions), length), 3)
+        ),
+    )
     (batch,) = loader
     assert batch.tokens.tolist() == [[3] * 9] * 4
 
@@ -197,14 +199,16 @@ def test_remote_pairs_of_a_memory_file_system_equal_the_local_ones(publish):
     local, remote = PairIndex.open([folder]), PairIndex.open(["memory://loader-test"])
 
     def images(index: PairIndex) -> dict[str, torch.Tensor]:
-        loader = PairLoader(index, epoch_order(index, 0, 0, batch_per_rank=5), 24, augment=None, workers=0)
-        found = {key: image for batch in loader for key, image in zip(batch.keys, batch.images, strict=True)}
+        loader = PairLoader(
+            index, epoch_order(index, 0, 0, batch_per_rank=5), LoaderConfig(24, augment=None, workers=0)
+        )
+        by_key = {key: image for batch in loader for key, image in zip(batch.keys, batch.images, strict=True)}
         loader.close()
-        return found
+        return by_key
 
-    one, two = images(local), images(remote)
-    assert set(one) == set(two) == set(local.key.to_pylist())
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    from_local, from_remote = images(local), images(remote)
+    assert set(from_local) == set(from_remote) == set(local.key.to_pylist())
+    assert all(torch.equal(image, from_remote[key]) for key, image in from_local.items())
 
 
 def test_copies_of_remote_shards_do_not_pile_up(publish, tmp_path):

@@ -24,11 +24,11 @@ def test_every_pair_in_key_order_with_the_place_of_its_image(publish):
 
 
 def test_several_folders_are_one_index(publish):
-    one, two = publish(10, name="one"), publish(14, shards=2, name="two")
-    index = PairIndex.open([one, two])
+    first, second = publish(10, name="one"), publish(14, shards=2, name="two")
+    index = PairIndex.open([first, second])
     assert len(index) == 24
     assert len(index.tars) == 3
-    assert index.key.to_pylist() == PairIndex.open([two, one]).key.to_pylist()
+    assert index.key.to_pylist() == PairIndex.open([second, first]).key.to_pylist()
 
 
 def test_a_predicate_chooses_pairs_and_may_say_clip_score(publish):

@@ -34,9 +34,9 @@ def picture(number: int, form: str = "JPEG", size: tuple[int, int] = (40, 30)) -
 def number_of(content: bytes) -> int:
     """Which picture it is."""
     with Image.open(io.BytesIO(content)) as image:
-        found = image.convert("RGB").getpixel((20, 15))
-    assert isinstance(found, tuple)
-    return min(range(200), key=lambda number: sum(abs(a - b) for a, b in zip(found, colour(number), strict=True)))
+        pixel = image.convert("RGB").getpixel((20, 15))
+    assert isinstance(pixel, tuple)
+    return min(range(200), key=lambda number: sum(abs(a - b) for a, b in zip(pixel, colour(number), strict=True)))
 
 
 def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -125,8 +125,8 @@ def write_flickr30k_cna(folder: Path) -> Path:
         (folder / split / name).write_text(rows, encoding="utf-8")
     images = folder / "images" / "flickr30k-images"
     images.mkdir(parents=True)
-    for number, one in enumerate((1007129816, 1009434119)):
-        (images / f"{one}.jpg").write_bytes(picture(number))
+    for number, image in enumerate((1007129816, 1009434119)):
+        (images / f"{image}.jpg").write_bytes(picture(number))
     return folder
 
 

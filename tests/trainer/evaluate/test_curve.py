@@ -19,8 +19,8 @@ def line(seen: int, stage: str, name: str | None = None, recall: float = 0.0, bo
     row: dict[str, Any] = {"step": seen // 100, "stage": stage, "pairs_seen": seen}
     if name is None:
         return {**row, "loss": 1.0}
-    one = Recall(recall / 2, recall, recall * 1.5, 5)
-    return {**row, "evaluation": name, **Retrieval(one, one if both else None, 5, 5).to_json()}
+    both_ways = Recall(recall / 2, recall, recall * 1.5, 5)
+    return {**row, "evaluation": name, **Retrieval(both_ways, both_ways if both else None, 5, 5).to_json()}
 
 
 def write_log(path: Path) -> Path:

@@ -26,19 +26,23 @@ from tests.trainer.evaluate.evaluation_sets import (
 from trainer.evaluate.datasets import EvaluationSet, EvaluationSetError
 
 
-def loaded(one: EvaluationSet) -> tuple[list[str], list[set[int]], list[int]]:
+def loaded(evaluation_set: EvaluationSet) -> tuple[list[str], list[set[int]], list[int]]:
     """Texts, relevance, and which pictures the images are."""
-    images = list(one.images())
-    assert [name for name, _ in images] == list(one.image_ids)
-    texts = [text for _, text in one.texts]
-    return texts, [set(relevant) for relevant in one.text_to_images], [number_of(content) for _, content in images]
+    images = list(evaluation_set.images())
+    assert [name for name, _ in images] == list(evaluation_set.image_ids)
+    texts = [text for _, text in evaluation_set.texts]
+    return (
+        texts,
+        [set(relevant) for relevant in evaluation_set.text_to_images],
+        [number_of(content) for _, content in images],
+    )
 
 
 def test_muge_as_published_reports_text_to_image_on_its_validation_split(tmp_path: Path) -> None:
-    one = EvaluationSet.load(write_muge(tmp_path / "Multimodal_Retrieval"))
-    assert loaded(one) == (["高级感托特包斜挎", "纯棉碎花吊带裙"], [{0, 2}, {1}], [0, 1, 2])
-    assert (one.benchmark, one.layout, one.split) == ("muge", "MUGE", "valid")
-    assert one.directions == ("text_to_image",)
+    evaluation_set = EvaluationSet.load(write_muge(tmp_path / "Multimodal_Retrieval"))
+    assert loaded(evaluation_set) == (["高级感托特包斜挎", "纯棉碎花吊带裙"], [{0, 2}, {1}], [0, 1, 2])
+    assert (evaluation_set.benchmark, evaluation_set.layout, evaluation_set.split) == ("muge", "MUGE", "valid")
+    assert evaluation_set.directions == ("text_to_image",)
 
 
 def test_a_split_can_be_asked_for_and_val_is_valid(tmp_path: Path) -> None:
@@ -57,22 +61,22 @@ def test_a_split_can_be_asked_for_and_val_is_valid(tmp_path: Path) -> None:
     ids=["urlsafe", "standard", "without padding"],
 )
 def test_chinese_clips_layout_with_any_base64(tmp_path: Path, encode: Callable[[bytes], bytes]) -> None:
-    one = EvaluationSet.load(write_chinese_clip(tmp_path / "Flickr30k-CN", encode))
-    assert loaded(one) == (["一只狗", "两只猫", "小狗在跑"], [{0}, {1}, {0}], [0, 1])
-    assert (one.benchmark, one.layout, one.split, one.image_ids) == (
+    evaluation_set = EvaluationSet.load(write_chinese_clip(tmp_path / "Flickr30k-CN", encode))
+    assert loaded(evaluation_set) == (["一只狗", "两只猫", "小狗在跑"], [{0}, {1}, {0}], [0, 1])
+    assert (evaluation_set.benchmark, evaluation_set.layout, evaluation_set.split, evaluation_set.image_ids) == (
         "flickr30k-cn",
         "Chinese-CLIP",
         "test",
         ("20", "21"),
     )
-    assert one.directions == ("text_to_image", "image_to_text")
+    assert evaluation_set.directions == ("text_to_image", "image_to_text")
 
 
 def test_coco_cn_as_published(tmp_path: Path) -> None:
-    one = EvaluationSet.load(write_coco_cn(tmp_path))
-    assert loaded(one) == (["一只棕色的狗", "狗在草地上", "两辆摩托车 Honda CB"], [{0}, {0}, {1}], [0, 1])
-    assert (one.benchmark, one.split) == ("coco-cn", "test")
-    assert one.texts[1][0] == "COCO_val2014_000000000042#1"
+    evaluation_set = EvaluationSet.load(write_coco_cn(tmp_path))
+    assert loaded(evaluation_set) == (["一只棕色的狗", "狗在草地上", "两辆摩托车 Honda CB"], [{0}, {0}, {1}], [0, 1])
+    assert (evaluation_set.benchmark, evaluation_set.split) == ("coco-cn", "test")
+    assert evaluation_set.texts[1][0] == "COCO_val2014_000000000042#1"
     assert loaded(EvaluationSet.load(tmp_path, "valid")) == (["人们在海边"], [{0}], [2])
 
 
@@ -86,27 +90,31 @@ def test_images_may_be_a_link(tmp_path: Path) -> None:
 def test_flickr30k_cn_as_published_joins_its_words(tmp_path: Path) -> None:
     write_flickr30k_cn(tmp_path / "set")
     for folder in (tmp_path / "set", tmp_path / "set" / "flickr30kzhmbosontest"):  # images below, or beside
-        one = EvaluationSet.load(folder)
+        evaluation_set = EvaluationSet.load(folder)
         texts = ["一个男人骑BMX bike0", "一个男人骑BMX bike1"] * 2
-        assert loaded(one) == (texts, [{0}, {0}, {1}, {1}], [0, 1])
-        assert (one.benchmark, one.split, one.image_ids[0]) == ("flickr30k-cn", "test", "1007129816")
+        assert loaded(evaluation_set) == (texts, [{0}, {0}, {1}, {1}], [0, 1])
+        assert (evaluation_set.benchmark, evaluation_set.split, evaluation_set.image_ids[0]) == (
+            "flickr30k-cn",
+            "test",
+            "1007129816",
+        )
     assert loaded(EvaluationSet.load(tmp_path / "set", "val"))[2] == [2]
 
 
 def test_flickr30k_cna(tmp_path: Path) -> None:
-    one = EvaluationSet.load(write_flickr30k_cna(tmp_path))
-    assert loaded(one) == (["一个戴帽子的男人", "男人戴眼镜", "一只狗"], [{0}, {0}, {1}], [0, 1])
+    evaluation_set = EvaluationSet.load(write_flickr30k_cna(tmp_path))
+    assert loaded(evaluation_set) == (["一个戴帽子的男人", "男人戴眼镜", "一只狗"], [{0}, {0}, {1}], [0, 1])
 
 
 def test_a_plain_folder_merges_equal_texts(tmp_path: Path) -> None:
-    one = EvaluationSet.load(write_folder(tmp_path))
-    assert loaded(one) == (["红色", "绿色"], [{0, 1, 2}, {3}], [0, 2, 3, 1])
+    evaluation_set = EvaluationSet.load(write_folder(tmp_path))
+    assert loaded(evaluation_set) == (["红色", "绿色"], [{0, 1, 2}, {3}], [0, 2, 3, 1])
 
 
 def test_a_published_folder_merges_equal_images_and_equal_captions(tmp_path: Path) -> None:
-    one = EvaluationSet.load(write_published(tmp_path / "set"))
-    assert loaded(one) == (["一只狗", "一只猫", "一只小狗"], [{0}, {1, 2}, {0}], [0, 1, 2])
-    assert one.image_ids == ("k0", "k1", "k2")
+    evaluation_set = EvaluationSet.load(write_published(tmp_path / "set"))
+    assert loaded(evaluation_set) == (["一只狗", "一只猫", "一只小狗"], [{0}, {1, 2}, {0}], [0, 1, 2])
+    assert evaluation_set.image_ids == ("k0", "k1", "k2")
 
 
 def test_images_are_read_one_at_a_time(tmp_path: Path) -> None:

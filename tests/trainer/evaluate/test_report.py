@@ -60,28 +60,28 @@ def numbered(folder: Path, count: int) -> EvaluationSet:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_a_model_that_knows_finds_all_and_one_that_is_wrong_about_one_does_not(tmp_path: Path, batch_size: int) -> None:
-    one, model = numbered(tmp_path, 9), MeanColour(9)
-    assert evaluate_retrieval(model, one, 8, batch_size).mean_recall == 100.0
+    evaluation_set, model = numbered(tmp_path, 9), MeanColour(9)
+    assert evaluate_retrieval(model, evaluation_set, 8, batch_size).mean_recall == 100.0
     model.pieces[2], model.pieces[3] = model.pieces[3], model.pieces[2]
-    found = evaluate_retrieval(model, one, 8, batch_size, CPU, torch.float32)
-    assert found.text_to_image is not None and found.image_to_text is not None
-    assert found.text_to_image.r1 == found.image_to_text.r1 == pytest.approx(100 * 7 / 9)
+    result = evaluate_retrieval(model, evaluation_set, 8, batch_size, CPU, torch.float32)
+    assert result.text_to_image is not None and result.image_to_text is not None
+    assert result.text_to_image.r1 == result.image_to_text.r1 == pytest.approx(100 * 7 / 9)
     assert {shape[0] for shape in model.seen} <= {batch_size, 9 % batch_size or batch_size, 9}
 
 
 def test_the_model_stays_as_it_is(tmp_path: Path) -> None:
-    one, model = numbered(tmp_path, 4), MeanColour(4)
+    evaluation_set, model = numbered(tmp_path, 4), MeanColour(4)
     model.train()
     model.frozen = nn.BatchNorm1d(2).eval()  # a frozen tower: in eval mode while the rest trains
     for dtype in (torch.float32, torch.bfloat16):
-        assert evaluate_retrieval(model, one, 8, 2, CPU, dtype).mean_recall == 100.0  # dropout is off
+        assert evaluate_retrieval(model, evaluation_set, 8, 2, CPU, dtype).mean_recall == 100.0  # dropout is off
         assert model.training and model.dropout.training and not model.frozen.training
         assert model.colours.dtype == torch.float32 and model.colours.requires_grad
 
 
 def test_muge_reports_one_direction(tmp_path: Path) -> None:
-    found = evaluate_retrieval(MeanColour(3), EvaluationSet.load(write_muge(tmp_path)), 8)
-    assert found.image_to_text is None and found.text_to_image is not None
+    result = evaluate_retrieval(MeanColour(3), EvaluationSet.load(write_muge(tmp_path)), 8)
+    assert result.image_to_text is None and result.text_to_image is not None
 
 
 @pytest.mark.parametrize(
@@ -125,20 +125,22 @@ def test_texts_keep_their_order_and_short_ones_are_not_padded_to_long_ones() -> 
 
     model.encode_text = counted  # type: ignore[method-assign]
     with torch.no_grad():
-        found = encode_texts(model, texts, 2, CPU)
+        features = encode_texts(model, texts, 2, CPU)
         expected = nn.functional.normalize(torch.cat([encode(tokenize([text])) for text in texts]), dim=-1)
     assert lengths == [3, 13, 16]
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
 
 
 def test_the_projects_own_model_runs_in_both_precisions(tmp_path: Path) -> None:
-    one = numbered(tmp_path, 9)
+    evaluation_set = numbered(tmp_path, 9)
     recipe = load_train_recipe("tiny").model
     torch.manual_seed(0)
     model = build_model(recipe)
     for dtype in (torch.float32, torch.bfloat16):
-        found = evaluate_retrieval(model, one, recipe.vision.image_size, 4, "cpu", dtype)
-        assert found.text_to_image is not None and found.text_to_image.queries == 9 and found.text_to_image.r10 == 100.0
+        result = evaluate_retrieval(model, evaluation_set, recipe.vision.image_size, 4, "cpu", dtype)
+        assert (
+            result.text_to_image is not None and result.text_to_image.queries == 9 and result.text_to_image.r10 == 100.0
+        )
 
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
@@ -157,9 +159,9 @@ def rendered(table: object) -> str:
 
 
 def test_the_table_stands_beside_the_papers(tmp_path: Path) -> None:
-    one = EvaluationSet.load(write_chinese_clip(tmp_path / "COCO-CN"))
-    found = evaluate_retrieval(MeanColour(2), one, 8)
-    text = rendered(retrieval_table(found, one, "vit-b-16"))
+    evaluation_set = EvaluationSet.load(write_chinese_clip(tmp_path / "COCO-CN"))
+    result = evaluate_retrieval(MeanColour(2), evaluation_set, 8)
+    text = rendered(retrieval_table(result, evaluation_set, "vit-b-16"))
     assert "COCO-CN test: 2 images, 3 texts" in text and "Table 4" in text
     row = next(line for line in text.splitlines() if "vit-b-16" in line)
     assert [word for word in row.split() if word[0].isdigit()] == [
@@ -171,14 +173,14 @@ def test_the_table_stands_beside_the_papers(tmp_path: Path) -> None:
         "93.6",
         "79.7",
     ]
-    assert sum(size in rendered(retrieval_table(found, one)) for size in SIZES) == 5
-    assert "paper" not in rendered(retrieval_table(found, numbered(tmp_path / "own", 2), "vit-b-16"))
+    assert sum(size in rendered(retrieval_table(result, evaluation_set)) for size in SIZES) == 5
+    assert "paper" not in rendered(retrieval_table(result, numbered(tmp_path / "own", 2), "vit-b-16"))
 
 
 def test_the_report_is_json_with_the_papers_figures(tmp_path: Path) -> None:
-    one = EvaluationSet.load(write_muge(tmp_path))
-    found = evaluate_retrieval(MeanColour(3), one, 8)
-    report = json.loads(json.dumps(retrieval_report(found, one, "rn50")))
+    evaluation_set = EvaluationSet.load(write_muge(tmp_path))
+    result = evaluate_retrieval(MeanColour(3), evaluation_set, 8)
+    report = json.loads(json.dumps(retrieval_report(result, evaluation_set, "rn50")))
     assert (report["set"], report["layout"], report["benchmark"], report["split"]) == (
         tmp_path.name,
         "MUGE",
@@ -187,7 +189,7 @@ def test_the_report_is_json_with_the_papers_figures(tmp_path: Path) -> None:
     )
     assert (report["texts"], report["paper"]["model"], report["paper"]["text_to_image_r1"]) == (2, "rn50", 42.6)
     assert "image_to_text_r1" not in report["paper"]
-    assert retrieval_report(found, one)["paper"] is None
+    assert retrieval_report(result, evaluation_set)["paper"] is None
 
 
 def test_the_papers_figures_agree_with_its_own_means() -> None:

@@ -40,10 +40,10 @@ def naive(queries: np.ndarray, items: np.ndarray, relevance: list[set[int]]) -> 
 def test_equals_the_naive_reference_with_ties_in_chunks_of_any_size(seed: int, scores_at_once: int) -> None:
     images, texts = integers(61, 6, seed), integers(97, 6, seed + 100)
     relevance = some_relevance(97, 61, seed)
-    found = retrieval_recall(images, texts, relevance, scores_at_once=scores_at_once)
+    result = retrieval_recall(images, texts, relevance, scores_at_once=scores_at_once)
     expected = naive(texts.numpy(), images.numpy(), relevance)
-    assert found.text_to_image == Recall(*expected)
-    assert found.image_to_text == Recall(*naive(images.numpy(), texts.numpy(), invert(relevance, 61)))
+    assert result.text_to_image == Recall(*expected)
+    assert result.image_to_text == Recall(*naive(images.numpy(), texts.numpy(), invert(relevance, 61)))
     assert 0 < expected[0] < expected[2] < 100  # neither none nor all, so that a mistake would show
 
 
@@ -55,8 +55,8 @@ def test_ties_matter_in_these_features() -> None:
 def test_any_relevant_image_will_do_and_the_best_one_counts() -> None:
     images = torch.eye(12)
     text = torch.linspace(1, 0.1, 12)[None]  # image 0 is best, image 11 last
-    one = retrieval_recall(images, text, [{4, 11}], ["text_to_image"]).text_to_image
-    assert one == Recall(0.0, 100.0, 100.0, 1)
+    recall = retrieval_recall(images, text, [{4, 11}], ["text_to_image"]).text_to_image
+    assert recall == Recall(0.0, 100.0, 100.0, 1)
     assert retrieval_recall(images, text, [{11}], ["text_to_image"]).text_to_image == Recall(0.0, 0.0, 0.0, 1)
 
 
@@ -72,10 +72,10 @@ def test_a_collapsed_model_gets_no_recall() -> None:
 
 def test_a_query_without_relevant_items_is_left_out_but_stays_in_the_pool() -> None:
     images, texts = torch.eye(3), torch.eye(3)
-    found = retrieval_recall(images, texts, [{0}, set(), {0}])
-    assert found.text_to_image == Recall(50.0, 100.0, 100.0, 2)  # text 2 is nearer to image 2, which is still there
-    assert found.image_to_text == Recall(100.0, 100.0, 100.0, 1)
-    assert (found.images, found.texts) == (3, 3)
+    result = retrieval_recall(images, texts, [{0}, set(), {0}])
+    assert result.text_to_image == Recall(50.0, 100.0, 100.0, 2)  # text 2 is nearer to image 2, which is still there
+    assert result.image_to_text == Recall(100.0, 100.0, 100.0, 1)
+    assert (result.images, result.texts) == (3, 3)
 
 
 def test_mean_recall_is_over_what_is_reported() -> None:
@@ -136,8 +136,8 @@ def test_cn_clip_counts_the_same(tmp_path_factory: pytest.TempPathFactory) -> No
     images = torch.nn.functional.normalize(torch.from_numpy(random.normal(size=(200, 16))).float(), dim=-1)
     relevance = [set(random.choice(200, random.integers(1, 4), replace=False).tolist()) for _ in range(80)]
     noise = torch.from_numpy(random.normal(size=(80, 16))).float() * 0.3
-    texts = torch.nn.functional.normalize(images[[min(one) for one in relevance]] + noise, dim=-1)
-    golden = [{"text_id": n, "image_ids": sorted(one)} for n, one in enumerate(relevance)]
+    texts = torch.nn.functional.normalize(images[[min(images_of_text) for images_of_text in relevance]] + noise, dim=-1)
+    golden = [{"text_id": n, "image_ids": sorted(images_of_text)} for n, images_of_text in enumerate(relevance)]
     top = [
         {"text_id": n, "image_ids": row.argsort(descending=True)[:10].tolist()}
         for n, row in enumerate(texts @ images.T)
@@ -145,6 +145,6 @@ def test_cn_clip_counts_the_same(tmp_path_factory: pytest.TempPathFactory) -> No
     for name, rows in (("golden", golden), ("top", top)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     expected = evaluation.compute_score(str(folder / "golden"), str(folder / "top"))
-    found = retrieval_recall(images, texts, relevance).text_to_image
-    assert found is not None and 0 < found.r1 < 100
-    assert [found.mean, found.r1, found.r5, found.r10] == pytest.approx(expected)
+    result = retrieval_recall(images, texts, relevance).text_to_image
+    assert result is not None and 0 < result.r1 < 100
+    assert [result.mean, result.r1, result.r5, result.r10] == pytest.approx(expected)

@@ -32,8 +32,8 @@ def test_names_and_embeddings_are_those_of_cn_clip(model: ChineseCLIP, images: T
     with torch.no_grad():
         torch.testing.assert_close(model.encode_image(images), peer.encode_image(images), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(model.encode_text(tokens), peer.encode_text(tokens), atol=1e-5, rtol=1e-5)
-        for ours, theirs in zip(model(images, tokens), peer(images, tokens), strict=True):
-            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+        for output, expected in zip(model(images, tokens), peer(images, tokens), strict=True):
+            torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["vit"])
@@ -65,9 +65,9 @@ def test_the_towers_are_all_but_the_temperature(model: ChineseCLIP) -> None:
 @both
 def test_weights_in_bfloat16_take_images_in_float32(model: ChineseCLIP, images: Tensor) -> None:
     expected = model.encode_image(images)
-    found = model.bfloat16().encode_image(images)
-    assert found.dtype == torch.bfloat16
-    assert torch.cosine_similarity(found.float(), expected).min() > 0.99
+    features = model.bfloat16().encode_image(images)
+    assert features.dtype == torch.bfloat16
+    assert torch.cosine_similarity(features.float(), expected).min() > 0.99
 
 
 @both

@@ -136,8 +136,8 @@ def test_a_gelu_model_goes_to_transformers_but_not_to_cn_clip(
         save_cn_clip(other, tmp_path / "model.pt")
     save_transformers(other, tmp_path)
     peer = ChineseCLIPModel.from_pretrained(tmp_path).eval()
-    found = peer.get_image_features(pixel_values=images).pooler_output
-    torch.testing.assert_close(found, other.encode_image(images), atol=1e-5, rtol=1e-5)
+    features = peer.get_image_features(pixel_values=images).pooler_output
+    torch.testing.assert_close(features, other.encode_image(images), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["vit"])
