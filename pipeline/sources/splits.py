@@ -11,6 +11,13 @@ import pyarrow as pa
 
 from pipeline.sources.files import is_damage
 
+UNREADABLE_REASONS = {
+    "malformed_row": "the row does not have the form that its file's format asks for",
+    "unreadable_row_group": "a row group of a Parquet file cannot be read; the others are",
+    "unreadable_file": "the file does not open, ends early, or holds a block that cannot be read",
+}
+"""Why rows of metadata cannot be read: the reason codes of all sources, and what they mean."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -46,7 +53,7 @@ class Unreadable:
 
     first_row: int
     rows: int | None  # None: nobody can tell how many
-    reason: str  # unreadable_file, unreadable_row_group, malformed_row
+    reason: str  # a key of UNREADABLE_REASONS
     detail: str
 
 

@@ -17,7 +17,7 @@ from pipeline.run.ledger import add_up
 from pipeline.run.outcomes import FAILED, OUT_OF_SCOPE, Outcome
 from pipeline.sources.base import Source
 from pipeline.sources.captions import Captions
-from pipeline.sources.splits import Split, Unreadable
+from pipeline.sources.splits import UNREADABLE_REASONS, Split, Unreadable
 from pipeline.stages.base import Stage, TooMuchFailed
 from pipeline.stages.layout import make_layout, read_inputs, read_layout
 from pipeline.stages.read.buckets import BucketWriter, caption_buckets
@@ -41,9 +41,7 @@ class Read(Stage):
     )
     reasons: ClassVar[Mapping[str, str]] = {
         "language": "the row is in a language that the source's `languages` do not name",
-        "malformed_row": "the row does not have the form that its file's format asks for",
-        "unreadable_row_group": "a row group of a Parquet file cannot be read; the others are",
-        "unreadable_file": "the file does not open, ends early, or holds a block that cannot be read",
+        **UNREADABLE_REASONS,
     }
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:

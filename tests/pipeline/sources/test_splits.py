@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import fsspec
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from pipeline.sources.base import Source
 from pipeline.sources.coco import CocoSource
 from pipeline.sources.readers import _positions
-from pipeline.sources.splits import Block
+from pipeline.sources.splits import UNREADABLE_REASONS, Block
 from pipeline.sources.table import TableSource
 from pipeline.sources.visual_genome import VisualGenomeSource
+from tests.paths import REPOSITORY
 from tests.pipeline.sources.image_set_files import coco_image, region
 
 
@@ -100,3 +102,9 @@ def test_positions_pass_over_the_malformed_lines(first: int, count: int, bad: se
     positions = _positions(first, count, np.array(sorted(bad), dtype=np.int64)).tolist()
     candidates = (row for row in range(first, first + count + len(bad)) if row not in bad)
     assert positions == [row for row, _ in zip(candidates, range(count), strict=False)]
+
+
+def test_every_reason_that_a_source_gives_has_a_sentence() -> None:
+    text = "".join(path.read_text() for path in sorted((REPOSITORY / "pipeline/sources").glob("*.py")))
+    given_reasons = set(re.findall(r'Unreadable\([^\n]*"([a-z_]+)", ', text))
+    assert given_reasons == set(UNREADABLE_REASONS)
