@@ -156,7 +156,7 @@ def main() -> None:
     print(f"{'ms CPU':20}  an image   a start   an image without the start   (an image, each round)")
     table = {name: (statistics.median(each), starts[name]) for name, each in times.items()}
     for name, (image, start) in table.items():
-        each = ", ".join(f"{one:.2f}" for one in times[name])
+        each = ", ".join(f"{milliseconds:.2f}" for milliseconds in times[name])
         print(f"{name:20} {image:9.2f} {start:9.0f} {image - start / options.images:20.2f}           ({each})")
     (before, slow), (after, quick) = table.values()
     bare = (after - quick / options.images) / (before - slow / options.images)

@@ -71,11 +71,11 @@ def duckdb_conditions(blacklist: Blacklist) -> dict[str, str]:
     not asked to fold width and traditional characters, which the filters do."""
     patterns = blacklist._patterns().values()
     unions = ["|".join(p.words for p in patterns if p.words), "|".join(p.regexes for p in patterns if p.regexes)]
-    found = " or ".join("regexp_matches(caption, '{}', 'i')".format(union.replace("'", "''")) for union in unions)
+    condition = " or ".join("regexp_matches(caption, '{}', 'i')".format(union.replace("'", "''")) for union in unions)
     return {
         "CaptionLength": "length(trim(caption)) not between 5 and 50",
         "HanCharacters": r"not regexp_matches(caption, '\p{Han}')",
-        "Blacklist": found,
+        "Blacklist": condition,
         "UrlSanity": r"not regexp_matches(url, '^https?://([a-z0-9_-]+\.)+[a-z]{2,24}/')",
     }
 
@@ -110,10 +110,10 @@ def main() -> None:
     conditions, total = duckdb_conditions(rules.blacklist), 0.0
     everything: tuple[Filter, ...] = (*rules.row_filters(), CaptionFrequency(), Duplicates())
     print(f"{ROWS:,} rows, microseconds of one core a row{'DuckDB':>15}{'ratio':>8}")
-    for one in everything:
-        name = type(one).__name__
-        cost = seconds(lambda one=one: one.rejects(table)) / ROWS * 1e6  # type: ignore[misc]
-        total += 0 if one.scope == "caption_group" else cost
+    for rule in everything:
+        name = type(rule).__name__
+        cost = seconds(lambda rule=rule: rule.rejects(table)) / ROWS * 1e6  # type: ignore[misc]
+        total += 0 if rule.scope == "caption_group" else cost
         print(f"{name:20}{cost:20.3f}", end="")
         if name in conditions:
             query = f"select count(*) filter ({conditions[name]}) from pairs"

@@ -47,20 +47,20 @@ def confirm(folders: list[Path], text_model: str, image_model: str) -> None:
     model = Score(text_model=text_model, image_model=image_model, max_tokens=80)
     print(f"embeddings of {load_scorer(model).identity['image_model']}", flush=True)
     for name, images in {"drawings": drawings(600, 480), **{path.name: photos(path) for path in folders}}.items():
-        whole = Embedded(images, model)
+        embedded = Embedded(images, model)
         crops = [Hashed([middle(image, crop) for image in images]) for crop in CROPS]
-        others = Embedded(drawings(3000, 300), model) if name == "drawings" else whole
+        others = Embedded(drawings(3000, 300), model) if name == "drawings" else embedded
         print(f"\n{name}: {len(images):,} images and their copies, {len(others.jpegs):,} images and all pairs of them")
         table_row("least cosine", ["hash", *COSINES[1:]])
         first, second = np.triu_indices(len(others.hashes), 1)
         _false("other pairs", others, first, second, others.near(others, first, second))
         first, second = np.nonzero(~np.eye(len(images), dtype=bool))
-        _false("other test images", whole, first, second, _nearest_crop(whole, crops, first, second))
-        _copies(images, whole, crops, model)
+        _false("other test images", embedded, first, second, _nearest_crop(embedded, crops, first, second))
+        _copies(images, embedded, crops, model)
 
 
-def _nearest_crop(found: Embedded, crops: Sequence[Hashed], rows: np.ndarray, tests: np.ndarray) -> np.ndarray:
-    return np.min([found.near(crop, rows, tests) for crop in crops], axis=0)
+def _nearest_crop(embedded: Embedded, crops: Sequence[Hashed], rows: np.ndarray, tests: np.ndarray) -> np.ndarray:
+    return np.min([embedded.near(crop, rows, tests) for crop in crops], axis=0)
 
 
 def _false(name: str, images: Embedded, first: np.ndarray, second: np.ndarray, bits: np.ndarray) -> None:
@@ -71,13 +71,16 @@ def _false(name: str, images: Embedded, first: np.ndarray, second: np.ndarray, b
         table_row(f"{name}, {distance}", [int((near & (cosine >= least)).sum()) for least in COSINES])
 
 
-def _copies(images: list[Image.Image], whole: Embedded, crops: Sequence[Hashed], model: Score) -> None:
-    places, known = np.arange(len(images)), ~whole.plain
+def _copies(images: list[Image.Image], embedded: Embedded, crops: Sequence[Hashed], model: Score) -> None:
+    positions, known = np.arange(len(images)), ~embedded.plain
     for change, apply in CHANGES.items():
         rng = random.Random(5)
         copies = Embedded([apply(image, rng) for image in images], model)
-        bits = {"": copies.near(whole, places, places), " test": _nearest_crop(copies, crops, places, places)}
-        cosine = {views: copies.cosine(whole, places, places, views) for views in (1, 2)}
+        bits = {
+            "": copies.near(embedded, positions, positions),
+            " test": _nearest_crop(copies, crops, positions, positions),
+        }
+        cosine = {views: copies.cosine(embedded, positions, positions, views) for views in (1, 2)}
         mirrored = change.startswith(("mirrored", "all"))
         for distance in DISTANCES:
             for kind, views in (("", 2), *([(" straight", 1)] if mirrored else []), (" test", 2)):

@@ -85,19 +85,19 @@ class Hashed:
     def __init__(self, images: Iterable[Image.Image]) -> None:
         with ThreadPoolExecutor(2) as pool:
             self.jpegs = list(pool.map(stored, images))
-            found = list(pool.map(stored_fingerprint, self.jpegs))
-        self.hashes = decode_hashes([one.image_hash for one in found])
-        self.mirrors = decode_hashes([one.mirror_hash for one in found])
-        self.colours = decode_colours([one.image_hash for one in found])
+            fingerprints = list(pool.map(stored_fingerprint, self.jpegs))
+        self.hashes = decode_hashes([fingerprint.image_hash for fingerprint in fingerprints])
+        self.mirrors = decode_hashes([fingerprint.mirror_hash for fingerprint in fingerprints])
+        self.colours = decode_colours([fingerprint.image_hash for fingerprint in fingerprints])
         self.plain = is_plain(self.hashes, self.mirrors)
 
     def compare(self, other: Hashed, rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Differing bits and largest difference of a quarter's colour, the better way round; 999 bits where plain."""
-        bits = np.stack([differing_bits(self.hashes[rows], found[others]) for found in (other.hashes, other.mirrors)])
+        bits = np.stack([differing_bits(self.hashes[rows], hashes[others]) for hashes in (other.hashes, other.mirrors)])
         colours = np.stack(
             [
-                np.abs(self.colours[rows].astype(int) - found[others]).max(axis=(1, 2))
-                for found in (other.colours, mirrored_colours(other.colours))
+                np.abs(self.colours[rows].astype(int) - colours[others]).max(axis=(1, 2))
+                for colours in (other.colours, mirrored_colours(other.colours))
             ]
         )
         bits[:, self.plain[rows] | other.plain[others]] = 999
@@ -117,9 +117,9 @@ def stored_fingerprint(jpeg: bytes) -> Fingerprint:
 
 def drawings(count: int, size: int) -> list[Image.Image]:
     """Drawings of three styles; many of one style differ in a detail only."""
-    found = load_drawings(("noto", "fluent-emoji-flat", "twemoji"))
-    random.Random(1).shuffle(found)
-    return [picture(one.svg, size) for one in found[:count]]
+    loaded = load_drawings(("noto", "fluent-emoji-flat", "twemoji"))
+    random.Random(1).shuffle(loaded)
+    return [picture(drawing.svg, size) for drawing in loaded[:count]]
 
 
 def photos(folder: Path) -> list[Image.Image]:
@@ -152,15 +152,15 @@ def curve(folders: list[Path]) -> None:
     """
     collections = {"drawings": drawings(600, 480), **{folder.name: photos(folder) for folder in folders}}
     for name, images in collections.items():
-        whole = Hashed(images if name != "drawings" else drawings(3000, 300))
-        first, second = np.triu_indices(len(whole.hashes), 1)
-        bits, colours = whole.compare(whole, first, second)
-        print(f"\n{name}: {len(whole.hashes):,} images, {len(first):,} pairs, {whole.plain.mean():.1%} plain")
+        hashed = Hashed(images if name != "drawings" else drawings(3000, 300))
+        first, second = np.triu_indices(len(hashed.hashes), 1)
+        bits, colours = hashed.compare(hashed, first, second)
+        print(f"\n{name}: {len(hashed.hashes):,} images, {len(first):,} pairs, {hashed.plain.mean():.1%} plain")
         table_row("distance", THRESHOLDS)
         table_row("false pairs, any colours", [(bits <= limit).sum() for limit in THRESHOLDS])
-        for most in COLOURS:
-            near = [((bits <= limit) & (colours <= most)).sum() for limit in THRESHOLDS]
-            table_row(f"  colours within {most}", near)
+        for max_difference in COLOURS:
+            near = [((bits <= limit) & (colours <= max_difference)).sum() for limit in THRESHOLDS]
+            table_row(f"  colours within {max_difference}", near)
         tests = [Hashed([middle(image, crop) for image in images]) for crop in CROPS]
         false = false_matches(tests, tests[0])
         table_row("  in all, + crops", [(false <= limit).sum() for limit in THRESHOLDS])
@@ -169,13 +169,13 @@ def curve(folders: list[Path]) -> None:
 
 def shares(images: list[Image.Image], tests: list[Hashed]) -> None:
     """Recall of each change."""
-    places = np.arange(len(images))
+    positions = np.arange(len(images))
     known = ~tests[0].plain
     for change, apply in CHANGES.items():
         rng = random.Random(5)
         copies = Hashed([apply(image, rng) for image in images])
-        found = np.stack([copies.compare(one, places, places) for one in tests])
-        bits = np.where(found[:, 1] <= DEFAULT_COLOURS, found[:, 0], 999)[:, known]
+        differences = np.stack([copies.compare(test, positions, positions) for test in tests])
+        bits = np.where(differences[:, 1] <= DEFAULT_COLOURS, differences[:, 0], 999)[:, known]
         table_row(change, [f"{(bits[0] <= limit).mean():.3f}" for limit in THRESHOLDS])
         table_row("  + crops", [f"{(bits.min(axis=0) <= limit).mean():.3f}" for limit in THRESHOLDS])
 
@@ -183,8 +183,8 @@ def shares(images: list[Image.Image], tests: list[Hashed]) -> None:
 def false_matches(tests: list[Hashed], candidates: Hashed) -> np.ndarray:
     """Differing bits of all pairs of a test image (the nearest of its crops) and another image as a candidate."""
     first, second = np.nonzero(~np.eye(len(candidates.hashes), dtype=bool))
-    found = np.stack([candidates.compare(one, first, second) for one in tests])
-    return np.where(found[:, 1] <= DEFAULT_COLOURS, found[:, 0], 999).min(axis=0)
+    differences = np.stack([candidates.compare(test, first, second) for test in tests])
+    return np.where(differences[:, 1] <= DEFAULT_COLOURS, differences[:, 0], 999).min(axis=0)
 
 
 def middle(image: Image.Image, crop: float) -> Image.Image:
@@ -232,7 +232,7 @@ def search(count: int, distance: int) -> None:
 def agree(count: int, distance: int) -> None:
     """Compares with all against all; fails where they differ."""
     hashes, mirrors = planted(count)
-    found = {
+    pairs = {
         (int(i), int(j), int(bits))
         for part in near_pairs(hashes, distance, mirrors)
         for i, j, bits in zip(*part, strict=True)
@@ -244,9 +244,9 @@ def agree(count: int, distance: int) -> None:
         ]
         bits = np.minimum.reduce(ways)
         true |= {(i, i + 1 + int(j), int(bits[j])) for j in np.flatnonzero(bits <= distance)}
-    print(f"{count:,} images, distance {distance}: {len(found):,} pairs found, {len(true):,} by all against all; "
-          f"{'the same' if found == true else 'NOT the same'}")  # fmt: skip
-    if found != true:
+    print(f"{count:,} images, distance {distance}: {len(pairs):,} pairs found, {len(true):,} by all against all; "
+          f"{'the same' if pairs == true else 'NOT the same'}")  # fmt: skip
+    if pairs != true:
         sys.exit(1)
 
 

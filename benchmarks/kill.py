@@ -43,11 +43,11 @@ def soak(site: Site, folder: Path, times: int, chance: random.Random, console: C
     begun = time.monotonic()
     undisturbed = site.curate(folder / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
-    whole = time.monotonic() - begun
+    seconds = time.monotonic() - begun
     killed = 0
     while killed < times:
         # Short enough that not every process comes to the end, spread over start-up and all stages.
-        killed += kill_once(site, folder / "killed", chance.uniform(0.5, whole / 3))
+        killed += kill_once(site, folder / "killed", chance.uniform(0.5, seconds / 3))
         done = sum(1 for _ in (folder / "killed").glob("*/0*.json"))
         console.print(f"kill {killed:>2} of {times}: {done} shards of all stages are committed")
         if (folder / "killed/dataset/manifest.json").exists() and killed < times:

@@ -88,8 +88,8 @@ def run_duckdb(files: str, out: Path, threads: int) -> int:
     connection.execute(
         f"copy (select {COLUMNS}, {REASONS} as reasons from judged where not ({kept})) to '{out}/rejected.parquet' {to}"
     )
-    found = connection.execute(f"select count(*) from judged where {kept}").fetchone()
-    return int(found[0]) if found else 0
+    row = connection.execute(f"select count(*) from judged where {kept}").fetchone()
+    return int(row[0]) if row else 0
 
 
 def duckdb_query(files: str) -> str:
@@ -97,13 +97,13 @@ def duckdb_query(files: str) -> str:
     from filters.blacklist import Blacklist
 
     def quoted(*expressions: str | None) -> str:
-        return "|".join(one for one in expressions if one).replace("'", "''")
+        return "|".join(expression for expression in expressions if expression).replace("'", "''")
 
     patterns = Blacklist()._patterns()
-    everything = quoted(*(part for one in patterns.values() for part in (one.words, one.regexes)))
+    everything = quoted(*(part for category in patterns.values() for part in (category.words, category.regexes)))
     categories = ", ".join(
-        f"case when regexp_matches(folded, '{quoted(one.words, one.regexes)}') then 'blacklist_{name}' end"
-        for name, one in patterns.items()
+        f"case when regexp_matches(folded, '{quoted(category.words, category.regexes)}') then 'blacklist_{name}' end"
+        for name, category in patterns.items()
     )
     return DUCKDB.format(files=files, all=everything, categories=categories)
 
@@ -160,22 +160,22 @@ def main() -> None:
 
 def speed(console: Console, rows: int, rounds: int, threads: int) -> None:
     """Both in turn, `rounds` times."""
-    found: dict[str, list[dict[str, float]]] = {"zhclip": [], "duckdb": []}
+    measured: dict[str, list[dict[str, float]]] = {"zhclip": [], "duckdb": []}
     for _ in range(rounds):
-        for who, runs in found.items():
+        for who, runs in measured.items():
             runs.append(measure(who, rows, threads))
     table = Table(
         title=f"Metadata pass, {rows:,} rows, {threads} threads, {rounds} rounds in turn", title_justify="left"
     )
     for column in ("", "rows/s (median)", "min", "max", "kept", "peak MiB"):
         table.add_column(column, justify="right" if column else "left")
-    for who, runs in found.items():
+    for who, runs in measured.items():
         rates = sorted(rows / run["seconds"] for run in runs)
         peak = max(run["peak"] for run in runs)
         cells = (statistics.median(rates), rates[0], rates[-1], runs[0]["kept"], peak)
         table.add_row(who, *(f"{cell:,.0f}" for cell in cells))
     console.print(table)
-    ratios = [b["seconds"] / a["seconds"] for a, b in zip(found["zhclip"], found["duckdb"], strict=True)]
+    ratios = [b["seconds"] / a["seconds"] for a, b in zip(measured["zhclip"], measured["duckdb"], strict=True)]
     console.print(f"zhclip / duckdb, rows per second: {statistics.median(ratios):.2f} (at least 0.9 wanted)\n")
 
 
@@ -186,9 +186,9 @@ def memory(console: Console, millions: list[int], threads: int) -> None:
         table.add_column(column, justify="right")
     for number in millions:
         rows = number * MILLION
-        found = measure("zhclip", rows, threads)
+        figures = measure("zhclip", rows, threads)
         table.add_row(
-            f"{rows:,}", f"{found['seconds']:.0f}", f"{rows / found['seconds']:,.0f}", f"{found['peak']:,.0f}"
+            f"{rows:,}", f"{figures['seconds']:.0f}", f"{rows / figures['seconds']:,.0f}", f"{figures['peak']:,.0f}"
         )
         if number > 5:
             shutil.rmtree(DATA / str(rows))

@@ -64,8 +64,8 @@ def make_scorer(small: bool, batch_size: int, dtype_name: str) -> Scorer:
     device = pick_device("auto")
     dtype = pick_dtype(dtype_name, device)
     tokenizer = XLMRobertaTokenizer(
-        vocab=[(one, 0.0) for one in ("<s>", "<pad>", "</s>", "<unk>")]
-        + [("▁", -2.0)] + [(one, -8.0) for one in CHARACTERS] + [("<mask>", 0.0)]
+        vocab=[(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+        + [("▁", -2.0)] + [(character, -8.0) for character in CHARACTERS] + [("<mask>", 0.0)]
     )  # fmt: skip
     size = SMALL if small else LARGE
     base = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1, **size)
@@ -88,7 +88,7 @@ def make_pairs(count: int) -> tuple[list[bytes], list[str]]:
     images, captions = [], []
     for _ in range(count):
         layers = [rng.normal(0, 30, (side, side, 3)) for side in (4, 14, 56)]
-        resized = [np.kron(one, np.ones((224 // one.shape[0],) * 2 + (1,))) for one in layers]
+        resized = [np.kron(layer, np.ones((224 // layer.shape[0],) * 2 + (1,))) for layer in layers]
         buffer = BytesIO()
         Image.fromarray(np.clip(128 + sum(resized), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
         images.append(buffer.getvalue())

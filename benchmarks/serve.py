@@ -73,12 +73,12 @@ def main() -> None:
 
 def timed(ask: Callable[[], int], rounds: int) -> tuple[float, int]:
     """Median seconds after a first time that does not count, and what was returned."""
-    found, seconds = ask(), []
+    result, seconds = ask(), []
     for _ in range(rounds):
         begun = time.perf_counter()
         ask()
         seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds), found
+    return statistics.median(seconds), result
 
 
 def places_of(views: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -107,7 +107,7 @@ def serving(run: Path) -> Iterator[tuple[psutil.Process, str]]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
-            address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+:\d+", line)))
+            address = next(match[0] for line in process.stderr if (match := re.search(r"http://\S+:\d+", line)))
             yield psutil.Process(process.pid), f"{address}/runs/{run.resolve().name}"
         finally:
             process.terminate()

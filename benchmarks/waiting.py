@@ -36,12 +36,12 @@ def main() -> None:
         subprocess.run(command(given, data, out), check=True, stderr=subprocess.DEVNULL)
         lines = [line for line in read_log(out / "log.jsonl") if "data_wait" in line]
     for stage in dict.fromkeys(line["stage"] for line in lines):
-        found = [line for line in lines if line["stage"] == stage][1:]
-        wait = statistics.median(line["data_wait"] for line in found)
-        speed = statistics.median(line["pairs_per_second"] for line in found)
+        stage_lines = [line for line in lines if line["stage"] == stage][1:]
+        wait = statistics.median(line["data_wait"] for line in stage_lines)
+        speed = statistics.median(line["pairs_per_second"] for line in stage_lines)
         Console().print(
             f"{given.preset} {stage}: {wait:.1%} of a step waits for data, {speed:.1f} pairs/s "
-            f"(batch {given.batch}, {given.workers} worker, median of {len(found)} steps)",
+            f"(batch {given.batch}, {given.workers} worker, median of {len(stage_lines)} steps)",
             highlight=False,
         )
 
@@ -57,7 +57,7 @@ def command(given: argparse.Namespace, data: Path, out: Path) -> list[str]:
     }
     for stage in (0, 1):
         values |= {f"stages.{stage}.steps": given.steps, f"stages.{stage}.batch_size": given.batch}
-    sets = [part for key, found in values.items() for part in ("--set", f"{key}={found}")]
+    sets = [part for key, setting in values.items() for part in ("--set", f"{key}={setting}")]
     return [sys.executable, "-m", "trainer", given.preset, "--data", str(data), "--out", str(out), *sets]
 
 

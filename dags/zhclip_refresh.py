@@ -46,8 +46,8 @@ with DAG(
         asked = overlaid(PARAMS, Variable.get(VARIABLE, default={}, deserialize_json=True), params)
         place, name = folder() / asked["folder"], f"{dag_run.logical_date or dag_run.run_after:%Y-%m-%d}"
         recipe = read_recipe(asked)
-        found = json.loads(output_of(recipe_words("files", asked), final=()))  # a remote may answer the next time
-        claimed = refresh.claim(place, name, recipe, found)
+        listed = json.loads(output_of(recipe_words("files", asked), final=()))  # a remote may answer the next time
+        claimed = refresh.claim(place, name, recipe, listed)
         if claimed is None:
             raise AirflowSkipException(f"no metadata file is new: see {place}/taken.json")
         before = refresh.previous(place, name)

@@ -116,19 +116,19 @@ def show(run: Run, world: World, console: Console) -> None:
 def published_pairs(run: Run) -> pa.Table:
     """The index of all published shards."""
     return pa.concat_tables(
-        [pq.read_table(run.path("publish", f"{found.shard}.parquet")) for found in run.manifests("publish")]
+        [pq.read_table(run.path("publish", f"{manifest.shard}.parquet")) for manifest in run.manifests("publish")]
     )
 
 
-def compare(one: Run, other: Run, console: Console) -> int:
+def compare(first: Run, second: Run, console: Console) -> int:
     """0 where both runs published the same files, byte for byte."""
-    files: Sequence[dict[str, str]] = [hashes(run) for run in (one, other)]
+    files: Sequence[dict[str, str]] = [hashes(run) for run in (first, second)]
     different = sorted(name for name in {*files[0], *files[1]} if files[0].get(name) != files[1].get(name))
     if different:
-        console.print(f"[red]{one.folder.name} and {other.folder.name} differ:[/] {', '.join(different)}")
+        console.print(f"[red]{first.folder.name} and {second.folder.name} differ:[/] {', '.join(different)}")
         return 1
     console.print(
-        f"[green]{one.folder.name} and {other.folder.name} published the same {len(files[0])} files, byte for byte.[/]"
+        f"[green]{first.folder.name} and {second.folder.name} published the same {len(files[0])} files, byte for byte.[/]"
     )
     return 0
 
@@ -136,7 +136,7 @@ def compare(one: Run, other: Run, console: Console) -> int:
 def hashes(run: Run) -> dict[str, str]:
     """SHA-256 of every published tar and index, from a manifest that `zhclip verify` has proved."""
     manifest = json.loads(run.path("publish", "manifest.json").read_text(encoding="utf-8"))
-    return {name: found["sha256"] for shard in manifest["shards"] for name, found in shard["files"].items()}
+    return {name: described["sha256"] for shard in manifest["shards"] for name, described in shard["files"].items()}
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _varied(rows: list[dict[str, Any]], planted: dict[tuple[str, int], str], cou
         by_kind[kind] = iter([row for row in rows if _kind(row, planted) == kind])
     chosen: list[dict[str, Any]] = []
     order = [kind for kind in by_kind if kind not in ("clean", "swapped caption")]
-    turn = [kind for i, one in enumerate(order) for kind in (["swapped caption", one] if i % 3 == 0 else [one])]
+    turn = [kind for i, other in enumerate(order) for kind in (["swapped caption", other] if i % 3 == 0 else [other])]
     for kind in turn * count:
         if len(chosen) == count:
             break

@@ -129,16 +129,16 @@ def thumbnail(image: bytes | None, side: int) -> Image.Image | None:
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
     """`text` cut into at most `lines` lines of at most `width` pixels; an ellipsis shows that more follows."""
     rest = " ".join(text[:400].split())
-    found: list[str] = []
-    while rest and len(found) < lines:
+    wrapped: list[str] = []
+    while rest and len(wrapped) < lines:
         length = max(1, next((n for n in range(len(rest), 0, -1) if face.getlength(rest[:n]) <= width), 1))
         if rest[length : length + 1] in NOT_FIRST and length > 2:
             length -= 1  # a separator does not begin a line: the character before it comes along
-        found.append(rest[:length].rstrip())
+        wrapped.append(rest[:length].rstrip())
         rest = rest[length:].lstrip()
     if rest:
-        last = found[-1]
+        last = wrapped[-1]
         while last and face.getlength(last + "…") > width:
             last = last[:-1]
-        found[-1] = last + "…"
-    return found
+        wrapped[-1] = last + "…"
+    return wrapped

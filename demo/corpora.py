@@ -49,14 +49,16 @@ def build_corpora(folder: Path, truth: Path, cache: Path | None = None, share: f
     """
     drawings = load_drawings(cache=cache)
     drawings = drawings[: round(len(drawings) * share)]
-    trained = [one for one in drawings if one.style != UNSEEN_STYLE and not is_unseen(one)]
-    judged = [one for one in drawings if one.style == UNSEEN_STYLE]
+    trained = [drawing for drawing in drawings if drawing.style != UNSEEN_STYLE and not is_unseen(drawing)]
+    unseen_style = [drawing for drawing in drawings if drawing.style == UNSEEN_STYLE]
     corpora = Corpora(folder / "english", folder / "unseen", folder / "seen", _where(folder, truth, drawings))
     entries = english_entries(cache)
-    columns = [{"caption": english_caption(one, entries[one.hexcode]), "source": one.style} for one in trained]
+    columns = [
+        {"caption": english_caption(drawing, entries[drawing.hexcode]), "source": drawing.style} for drawing in trained
+    ]
     write_dataset(corpora.english, zip(_images(trained), columns, strict=True))
-    _write_evaluation(corpora.unseen, [one for one in judged if is_unseen(one)])
-    _write_evaluation(corpora.seen, [one for one in judged if not is_unseen(one)])
+    _write_evaluation(corpora.unseen, [drawing for drawing in unseen_style if is_unseen(drawing)])
+    _write_evaluation(corpora.seen, [drawing for drawing in unseen_style if not is_unseen(drawing)])
     return corpora
 
 
@@ -76,7 +78,7 @@ def english_caption(drawing: Drawing, entry: tuple[str, list[str]]) -> str:
 def _where(folder: Path, truth: Path, drawings: list[Drawing]) -> str:
     """Writes the links of unseen concepts to a file, and says in SQL that they are left out."""
     folder.mkdir(parents=True)
-    unseen = {one.concept for one in drawings if is_unseen(one)}
+    unseen = {drawing.concept for drawing in drawings if is_unseen(drawing)}
     rows = pq.read_table(truth, columns=["url", "concept"]).to_pylist()
     path = folder / "unseen_links.parquet"
     pq.write_table(
@@ -88,17 +90,19 @@ def _where(folder: Path, truth: Path, drawings: list[Drawing]) -> str:
 def _write_evaluation(folder: Path, drawings: list[Drawing]) -> None:
     """The plain layout that `zhclip evaluate` reads: images and captions.jsonl; captions as the world writes them."""
     folder.mkdir()
-    captions = [caption(one, random.Random(one.hexcode)) for one in drawings]
-    told = [(one, text) for one, text in zip(drawings, captions, strict=True) if text]
-    for (one, _), image in zip(told, _images([one for one, _ in told]), strict=True):
-        (folder / f"{one.hexcode}.jpg").write_bytes(image)
-    lines = [json.dumps({"image": f"{one.hexcode}.jpg", "text": text}, ensure_ascii=False) for one, text in told]
+    captions = [caption(drawing, random.Random(drawing.hexcode)) for drawing in drawings]
+    captioned = [(drawing, text) for drawing, text in zip(drawings, captions, strict=True) if text]
+    for (drawing, _), image in zip(captioned, _images([drawing for drawing, _ in captioned]), strict=True):
+        (folder / f"{drawing.hexcode}.jpg").write_bytes(image)
+    lines = [
+        json.dumps({"image": f"{drawing.hexcode}.jpg", "text": text}, ensure_ascii=False) for drawing, text in captioned
+    ]
     (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _images(drawings: Iterable[Drawing]) -> list[bytes]:
     with ProcessPoolExecutor(2) as pool:
-        return list(pool.map(_jpeg, [(one.svg, _background(one)) for one in drawings], chunksize=64))
+        return list(pool.map(_jpeg, [(drawing.svg, _background(drawing)) for drawing in drawings], chunksize=64))
 
 
 def _background(drawing: Drawing) -> str:

@@ -42,10 +42,10 @@ def _broken(svg: str, form: str, size: int, background: str) -> bytes:
         return "<!doctype html><meta charset=utf-8><title>图片不存在</title><p>您访问的页面不存在".encode()
     if form == "pixel bomb":
         return pixel_bomb(BOMB_SIDE)
-    whole = encode(picture(svg, size, background))
+    encoded = encode(picture(svg, size, background))
     if form == "truncated":
-        return whole[: len(whole) // 2]
-    return whole[:2] + bytes(byte ^ 0xA5 for byte in whole[2:])  # garbage behind the first two bytes of a JPEG
+        return encoded[: len(encoded) // 2]
+    return encoded[:2] + bytes(byte ^ 0xA5 for byte in encoded[2:])  # garbage behind the first two bytes of a JPEG
 
 
 def pixel_bomb(side: int) -> bytes:

@@ -97,7 +97,7 @@ def _contact_sheet(run: Run, world: MergeWorld, report: MergeReport, out: Path) 
         Card(image_of(row["url"]), row["caption"], row["score"], _reason(row["reasons"][-1], row["detail"]))
         for row in _spread(lost)
     ]
-    counted = f"{published.num_rows:,} pairs kept; {len(report.found)} test images found in the sources"
+    counted = f"{published.num_rows:,} pairs kept; {len(report.test_image_sources)} test images found in the sources"
     contact_sheet(kept, dropped, out, counted)
 
 
@@ -108,8 +108,8 @@ def _spread(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _reason(reason: str, detail: str) -> str:
-    found = NAMED.match(detail)
-    return f"test image {found[1]}" if found else reason
+    match = NAMED.match(detail)
+    return f"test image {match[1]}" if match else reason
 
 
 def _image_reader(world: MergeWorld) -> Callable[[str], bytes | None]:

@@ -96,7 +96,10 @@ def write_genome(folder: Path, images: Sequence[GenomeImage]) -> None:
     """region_descriptions.json and image_data.json."""
     write_json(
         folder / "region_descriptions.json",
-        [{"id": image.number, "regions": [_region(image.number, one) for one in image.regions]} for image in images],
+        [
+            {"id": image.number, "regions": [_region(image.number, region) for region in image.regions]}
+            for image in images
+        ],
     )
     write_json(
         folder / "image_data.json",

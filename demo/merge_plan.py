@@ -93,17 +93,18 @@ class Planner:
         self._size, self._rng = size, random.Random(seed)
         named = english_entries(cache)
         drawings = [
-            one
-            for one in load_drawings(cache=cache)
-            if one.hexcode in named
-            and one.hexcode not in LEFT_OUT
-            and HAN.search(one.name)
-            and caption(one, random.Random(0))
+            drawing
+            for drawing in load_drawings(cache=cache)
+            if drawing.hexcode in named
+            and drawing.hexcode not in LEFT_OUT
+            and HAN.search(drawing.name)
+            and caption(drawing, random.Random(0))
         ]
-        self.names = {one.hexcode: name_of(one, named) for one in drawings}
+        self.names = {drawing.hexcode: name_of(drawing, named) for drawing in drawings}
         self._rng.shuffle(drawings)
-        self._web = iter([one for one in drawings if one.style in WORLD_STYLES])  # the scorer knows none of them
-        self._other = itertools.cycle([one for one in drawings if one.style not in WORLD_STYLES])
+        # the scorer knows none of these
+        self._web = iter([drawing for drawing in drawings if drawing.style in WORLD_STYLES])
+        self._other = itertools.cycle([drawing for drawing in drawings if drawing.style not in WORLD_STYLES])
         self._number = itertools.count()
 
     def plan(self) -> Plan:
@@ -153,7 +154,7 @@ class Planner:
         main = next(self._web)
         others: list[Drawing] = []
         while len(others) < count - 1:
-            one = next(self._other)
-            if one.hexcode not in {main.hexcode, *(other.hexcode for other in others)}:
-                others.append(one)
+            drawing = next(self._other)
+            if drawing.hexcode not in {main.hexcode, *(other.hexcode for other in others)}:
+                others.append(drawing)
         return scene_of(f"{next(self._number):05d}", [main, *others], size, self._rng)

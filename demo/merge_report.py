@@ -84,13 +84,13 @@ class MergeReport:
     planted: tuple[Tally, ...]
     clean: Clean
     mistaken: tuple[str, ...]  # images, of any kind, taken for a copy of another picture
-    found: dict[str, tuple[str, ...]]  # id of a test image → the sources it was found in, one for each image
+    test_image_sources: dict[str, tuple[str, ...]]  # id of a test image → the source of each image that shows it
     clusters: dict[int, int]  # images in a cluster → clusters
     translations: tuple[Translation, ...]
 
     def tally(self, kind: str, form: str) -> Tally:
         """The tally of one kind and form; KeyError where none was planted."""
-        return {(one.kind, one.form): one for one in self.planted}[kind, form]
+        return {(tally.kind, tally.form): tally for tally in self.planted}[kind, form]
 
 
 def merge_report(truth: pa.Table, ledger: pa.Table, published: pa.Table, clusters: pa.Table) -> MergeReport:
@@ -110,7 +110,7 @@ def merge_report(truth: pa.Table, ledger: pa.Table, published: pa.Table, cluster
         planted=(*_test_images(images), *_test_ids(images), *_duplicates(images)),
         clean=_clean([pair for pairs in images.values() for pair in pairs if pair[0]["kind"] == "clean"]),
         mistaken=tuple(_mistaken(images)),
-        found=_found(images),
+        test_image_sources=_test_image_sources(images),
         clusters=_cluster_sizes(images, clusters),
         translations=tuple(_translations(images)),
     )
@@ -138,7 +138,7 @@ def _test_images(images: dict[Image, list[tuple[Row, Fate]]]) -> list[Tally]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row, fates in _of_kind(images, "test image"):
         caught = all(fate.has(TEST_IMAGE) for fate in fates)
-        named = all((found := NAMED.match(fate.detail)) and found[1] == row["match"] for fate in fates)
+        named = all((match := NAMED.match(fate.detail)) and match[1] == row["match"] for fate in fates)
         counts[row["form"]] += Counter(planted=1, caught=caught, named=caught and named)
     return _tallies("test image", counts)
 
@@ -209,14 +209,14 @@ def _group(row: Row) -> str:
     return row["match"] if row["kind"] in ("test image", "duplicate") else f"{row['source']} {row['image']}"
 
 
-def _found(images: dict[Image, list[tuple[Row, Fate]]]) -> dict[str, tuple[str, ...]]:
-    """As the ledger has it, whatever was planted."""
-    found: dict[str, list[str]] = defaultdict(list)
+def _test_image_sources(images: dict[Image, list[tuple[Row, Fate]]]) -> dict[str, tuple[str, ...]]:
+    """From the ledger alone, whatever was planted."""
+    sources_by_image: dict[str, list[str]] = defaultdict(list)
     for (source, _), pairs in images.items():
         names = {match[1] for _, fate in pairs if fate.has(TEST_IMAGE) and (match := NAMED.match(fate.detail))}
         for name in names:
-            found[name].append(source)
-    return {name: tuple(sorted(sources)) for name, sources in sorted(found.items())}
+            sources_by_image[name].append(source)
+    return {name: tuple(sorted(sources)) for name, sources in sorted(sources_by_image.items())}
 
 
 def _cluster_sizes(images: dict[Image, list[tuple[Row, Fate]]], clusters: pa.Table) -> dict[int, int]:
@@ -225,11 +225,11 @@ def _cluster_sizes(images: dict[Image, list[tuple[Row, Fate]]], clusters: pa.Tab
     members: dict[str, set[Image]] = defaultdict(set)
     for row in clusters.to_pylist():
         members[row["cluster"]].add(image_of[row["key"]])
-    return dict(sorted(Counter(len(found) for found in members.values()).items()))
+    return dict(sorted(Counter(len(images_of_cluster) for images_of_cluster in members.values()).items()))
 
 
 def _translations(images: dict[Image, list[tuple[Row, Fate]]]) -> Iterator[Translation]:
-    pairs: Iterable[tuple[Row, Fate]] = (pair for found in images.values() for pair in found)
+    pairs: Iterable[tuple[Row, Fate]] = (pair for image_pairs in images.values() for pair in image_pairs)
     for row, fate in pairs:
         if row["english"] and fate.published:
             yield Translation(row["source"], row["by"], row["english"], fate.caption or "", row["chinese"])

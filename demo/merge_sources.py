@@ -115,7 +115,7 @@ class Sources:
             own = {image.number: entry for entry in entries if (image := self._coco[_picture(entry)]).part == part}
             images = [self._coco[_picture(entry)] for entry in own.values()]
             captions = {number: _captions(entry.scene, self._names) for number, entry in own.items()}
-            english = {number: [one for one, _ in texts] for number, texts in captions.items()}
+            english = {number: [text for text, _ in texts] for number, texts in captions.items()}
             for row, (image, place) in enumerate(write_coco(self._folder / "coco" / file, images, english)):
                 entry = own[image.number]
                 by = "model" if entry.kind == "clean" and place == 1 else "file"
@@ -146,18 +146,23 @@ class Sources:
             images.append(GenomeImage(number, url, entry.change.size, regions, **ids))
             by = "model" if entry.kind == "clean" else "file"
             if by == "file":
-                known += [{"region_id": one.number, "zh": zh} for one, (_, zh) in zip(regions, texts, strict=True)]
+                known += [
+                    {"region_id": region.number, "zh": zh} for region, (_, zh) in zip(regions, texts, strict=True)
+                ]
             english, chinese = zip(*texts, strict=True)
             yield _truth(entry, GENOME, row, str(number), ENGLISH_JOINER.join(english), JOINER.join(chinese), by)
         write_genome(self._folder / "vg", images)
-        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in known)
+        lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in known)
         (self._folder / "vg" / "zh.jsonl").write_text("".join(lines), encoding="utf-8")
 
     def _said(self, scene: Scene) -> Iterator[tuple[Name, str]]:
         """A name and what is said of it, a region; a drawing that is alone in a picture has two regions."""
-        for one in scene.placed:
-            name = self._names[one.drawing.hexcode]
-            yield name, self._rng.choice((one.place(scene.width), "small" if one.side < SMALL * scene.height else ""))
+        for placed in scene.placed:
+            name = self._names[placed.drawing.hexcode]
+            yield (
+                name,
+                self._rng.choice((placed.place(scene.width), "small" if placed.side < SMALL * scene.height else "")),
+            )
         if len(scene.placed) == 1:
             yield name, "large"
 
@@ -188,8 +193,8 @@ def _captions(scene: Scene, names: Mapping[str, Name], first: int = 0) -> list[t
 
 def _boxes(entry: Entry) -> list[Box]:
     """Where the drawings lie in the image as it is there, one box for each of `_said`."""
-    found = [entry.change.box((one.x, one.y, one.side, one.side)) for one in entry.scene.placed]
-    return found * 2 if len(found) == 1 else found
+    boxes = [entry.change.box((placed.x, placed.y, placed.side, placed.side)) for placed in entry.scene.placed]
+    return boxes * 2 if len(boxes) == 1 else boxes
 
 
 def _web_truth(file: str, entries: list[Entry], rows: list[Row]) -> Iterator[Truth]:

@@ -34,24 +34,24 @@ def _sources(ledger: pa.Table, published: pa.Table) -> Table:
     table.add_column("")
     for name in COLUMNS:
         table.add_column(name, justify="right")
-    for source, found in sorted(counts.items()):
-        found["read"] = found.total()
-        table.add_row(source, *(str(found[name] or "–") for name in COLUMNS))
+    for source, columns in sorted(counts.items()):
+        columns["read"] = columns.total()
+        table.add_row(source, *(str(columns[name] or "–") for name in COLUMNS))
     return table
 
 
 def _column(reasons: Iterable[str]) -> str:
-    found = tuple(reasons)
+    codes = tuple(reasons)
     for name, prefixes in (("test id", (TEST_SET,)), ("test image", (TEST_IMAGE,)), ("copy", COPIES)):
-        if any(reason.startswith(prefixes) for reason in found):
+        if any(reason.startswith(prefixes) for reason in codes):
             return name
-    return "low score" if "score_too_low" in found else "rules"
+    return "low score" if "score_too_low" in codes else "rules"
 
 
 def _planted(report: MergeReport) -> Table:
     """Caught of planted images: kinds down, forms across. Those listed by id have no form."""
-    known = {(one.kind, one.form): one for one in report.planted}
-    forms = [form for form in (*FORMS, GROUP) if any(form == one.form for one in report.planted)]
+    known = {(tally.kind, tally.form): tally for tally in report.planted}
+    forms = [form for form in (*FORMS, GROUP) if any(form == tally.form for tally in report.planted)]
     table = Table(title="Copies: images caught, of those planted", **_STYLE)  # type: ignore[arg-type]
     for name in ("", *forms):
         table.add_column(name, justify="right" if name else "left")
@@ -70,13 +70,13 @@ def _cell(tally: Tally | None) -> Text:
 
 def _findings(report: MergeReport) -> Text:
     clean, text = report.clean, Text()
-    listed = (f"{one.form} {one.caught} of {one.planted}" for one in report.planted if one.kind == "test id")
+    listed = (f"{tally.form} {tally.caught} of {tally.planted}" for tally in report.planted if tally.kind == "test id")
     text.append(f"Test images by id: {', '.join(listed)}\n")
     places: dict[tuple[str, ...], list[str]] = {}
-    for name, sources in report.found.items():
+    for name, sources in report.test_image_sources.items():
         places.setdefault(tuple(sorted(set(sources))), []).append(name)
-    text.append(f"Test images that the sources showed ({len(report.found)}):\n")
-    for sources, names in sorted(places.items(), key=lambda found: (-len(found[1]), found[0])):
+    text.append(f"Test images that the sources showed ({len(report.test_image_sources)}):\n")
+    for sources, names in sorted(places.items(), key=lambda item: (-len(item[1]), item[0])):
         text.append(f"  {' and '.join(sources)}: {' '.join(names)}\n", style="green")
     sizes = ", ".join(f"{clusters} of {size} images" for size, clusters in report.clusters.items())
     text.append(f"Clusters of one picture: {sizes}\n")
@@ -91,28 +91,29 @@ def _findings(report: MergeReport) -> Text:
 
 def _translations(translations: tuple[Translation, ...]) -> Table:
     """From the file and from the model in turn, one wrong one of the model among them where there is any."""
-    model = [one for one in translations if one.by == "model"]
-    exact = sum(one.chinese == one.meant for one in model)
+    model = [translation for translation in translations if translation.by == "model"]
+    exact = sum(translation.chinese == translation.meant for translation in model)
     title = f"Translated captions; {exact} of the model's {len(model)} are exactly what was meant"
     table = Table(title=title, **_STYLE)  # type: ignore[arg-type]
     for name in ("source", "by", "English", "Chinese"):
         table.add_column(name, overflow="fold")
-    wrong = [one for one in model if one.chinese != one.meant][:1]
-    right = [one for one in model if one.chinese == one.meant]
+    wrong = [translation for translation in model if translation.chinese != translation.meant][:1]
+    right = [translation for translation in model if translation.chinese == translation.meant]
     half = SHOWN // 2
-    files = [one for one in translations if one.by == "file"]
-    for one in [*_varied(files, half), *_varied(right, half), *wrong]:
-        meant = "" if one.chinese == one.meant else f"  [yellow](meant: {one.meant})[/]"
-        table.add_row(one.source, one.by, one.english, one.chinese + meant)
+    files = [translation for translation in translations if translation.by == "file"]
+    for translation in [*_varied(files, half), *_varied(right, half), *wrong]:
+        meant = "" if translation.chinese == translation.meant else f"  [yellow](meant: {translation.meant})[/]"
+        table.add_row(translation.source, translation.by, translation.english, translation.chinese + meant)
     return table
 
 
 def _varied(translations: list[Translation], count: int) -> list[Translation]:
     """Some of each source, short ones first to last."""
-    sources = sorted({one.source for one in translations})
-    short = [one for one in translations if len(one.english) < 60]
-    chosen = [[one for one in short if one.source == source][: -(-count // max(1, len(sources)))] for source in sources]
-    return [one for found in chosen for one in found][:count]
+    sources = sorted({translation.source for translation in translations})
+    short = [translation for translation in translations if len(translation.english) < 60]
+    each = -(-count // max(1, len(sources)))
+    chosen = [[translation for translation in short if translation.source == source][:each] for source in sources]
+    return [translation for of_source in chosen for translation in of_source][:count]
 
 
 _STYLE = {

@@ -99,7 +99,7 @@ def render_images(plan: Plan) -> dict[str, bytes]:
         wanted[entry.scene.name][entry.image] = entry.form
     orders = [(scene, tuple(wanted[name].items())) for name, scene in scenes.items()]
     with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
-        return {name: data for found in pool.map(_render, orders, chunksize=8) for name, data in found}
+        return {name: data for files in pool.map(_render, orders, chunksize=8) for name, data in files}
 
 
 def _render(order: tuple[Scene, tuple[tuple[str, str], ...]]) -> list[tuple[str, bytes]]:

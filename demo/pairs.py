@@ -124,7 +124,8 @@ class Pairs:
     def _swapped(self, fault: str) -> Iterator[Row]:
         for _ in range(self._counts[fault]):
             drawing = next(self._next)
-            other = next(one for one in iter(lambda: self._rng.choice(self._drawings), None) if _unlike(drawing, one))
+            candidates = iter(lambda: self._rng.choice(self._drawings), None)
+            other = next(candidate for candidate in candidates if _unlike(drawing, candidate))
             yield self._row(drawing, fault, self._good_url(drawing, "jpeg"), self._caption(other), other.concept)
 
     def _trouble(self, fault: str) -> Iterator[Row]:
@@ -195,9 +196,9 @@ class Pairs:
             yield row
 
 
-def _unlike(one: Drawing, other: Drawing) -> bool:
+def _unlike(drawing: Drawing, other: Drawing) -> bool:
     """Whether nothing in the caption of `other` could pass for `one`: another group, and no Han character in common."""
-    return one.group != other.group and not set(_han(one)) & set(_han(other))
+    return drawing.group != other.group and not set(_han(drawing)) & set(_han(other))
 
 
 def _han(drawing: Drawing) -> list[str]:

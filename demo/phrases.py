@@ -56,7 +56,11 @@ class Name:
 def load_names(cache: Path | None = None) -> dict[str, Name]:
     """hexcode → name, of all concepts that are drawn in any style: 1,644 of them."""
     entries = english_entries(cache)
-    return {one.hexcode: name_of(one, entries) for one in load_drawings(cache=cache) if one.hexcode in entries}
+    return {
+        drawing.hexcode: name_of(drawing, entries)
+        for drawing in load_drawings(cache=cache)
+        if drawing.hexcode in entries
+    }
 
 
 def name_of(drawing: Drawing, entries: dict[str, tuple[str, list[str]]]) -> Name:

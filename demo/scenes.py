@@ -53,7 +53,9 @@ def scene_of(name: str, drawings: list[Drawing], size: tuple[int, int], rng: ran
         corner = rng.randint(0, width - side), rng.randint(0, height - side)
         return Scene(name, width, height, colour, (Placed(drawings[0], *corner, side),))
     cells = rng.sample([(column, row) for column in range(3) for row in range(2)], len(drawings))
-    placed = [_in_cell(one, cell, (width // 3, height // 2), rng) for one, cell in zip(drawings, cells, strict=True)]
+    placed = [
+        _in_cell(drawing, cell, (width // 3, height // 2), rng) for drawing, cell in zip(drawings, cells, strict=True)
+    ]
     return Scene(name, width, height, colour, tuple(placed))
 
 
@@ -69,9 +71,9 @@ def render_scene(scene: Scene) -> Image.Image:
     shade = np.linspace(1.0, DARKER, scene.height)[:, None, None] * np.array(colour)[None, None, :]
     ground = np.broadcast_to(shade, (scene.height, scene.width, 3)).round().astype(np.uint8)
     canvas = Image.fromarray(np.ascontiguousarray(ground))
-    for one in scene.placed:
-        drawn = render(one.drawing.svg, one.side)
-        canvas.paste(drawn, (one.x, one.y), drawn)
+    for item in scene.placed:
+        drawn = render(item.drawing.svg, item.side)
+        canvas.paste(drawn, (item.x, item.y), drawn)
     return canvas
 
 
@@ -113,10 +115,10 @@ def change_of(form: str, size: tuple[int, int], rng: random.Random) -> Change:
     resized: to 55 to 150% of its sides. cropped: 1 to 4% cut off at each edge.
     """
     width, height = size
-    whole = (0, 0, width, height)
+    full = (0, 0, width, height)
     if form == "resized":
         scale = rng.choice((0.55, 0.7, 0.85, 1.2, 1.5))
-        return Change(whole, (round(width * scale), round(height * scale)))
+        return Change(full, (round(width * scale), round(height * scale)))
     if form == "cropped":
         cut = [rng.uniform(0.01, 0.04) for _ in range(4)]
         left, upper, right, lower = cut[0] * width, cut[1] * height, (1 - cut[2]) * width, (1 - cut[3]) * height
@@ -124,7 +126,7 @@ def change_of(form: str, size: tuple[int, int], rng: random.Random) -> Change:
         return Change(crop, (crop[2] - crop[0], crop[3] - crop[1]))
     if form not in FORMS:
         raise ValueError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
-    return Change(whole, size, form == "mirrored")
+    return Change(full, size, form == "mirrored")
 
 
 def copy_of(data: bytes, form: str, rng: random.Random) -> bytes:

@@ -62,14 +62,14 @@ class Scoreboard:
 
     def tally(self, kind: str) -> Tally:
         """The tally of one kind; KeyError where none was planted."""
-        return {one.kind: one for one in (*self.faults, self.clean)}[kind]
+        return {tally.kind: tally for tally in (*self.faults, self.clean)}[kind]
 
     def to_table(self) -> pa.Table:
         """One row a kind, "clean" last: kind, stage, planted, caught, as_expected, published, lost, instead."""
         names = ("kind", "stage", "planted", "caught", "as_expected", "published", "lost")
         rows = [
-            {name: getattr(one, name) for name in names} | {"instead": list(one.instead)}
-            for one in (*self.faults, self.clean)
+            {name: getattr(tally, name) for name in names} | {"instead": list(tally.instead)}
+            for tally in (*self.faults, self.clean)
         ]
         return pa.Table.from_pylist(rows)
 
@@ -96,8 +96,8 @@ def scoreboard(truth: pa.Table, ledger: pa.Table, published: pa.Table) -> Scoreb
     clean = [dropped[_place(row)] for row in by_kind[CLEAN.name] if _place(row) in dropped]
     scores = kept | {place: entry.score for place, entry in dropped.items() if entry.score is not None}
     return Scoreboard(
-        faults=tuple(one for one in tallies if one.planted and one.kind != CLEAN.name),
-        clean=next(one for one in tallies if one.kind == CLEAN.name),
+        faults=tuple(tally for tally in tallies if tally.planted and tally.kind != CLEAN.name),
+        clean=next(tally for tally in tallies if tally.kind == CLEAN.name),
         clean_dropped=dict(Counter(entry.stage for entry in clean)),
         clean_reasons=dict(Counter(reason for entry in clean for reason in entry.reasons).most_common()),
         auc=roc_auc(_scores(by_kind[CLEAN.name], scores), _scores(by_kind[SWAPPED.name], scores)),
@@ -141,22 +141,22 @@ def _place(row: dict[str, Any]) -> Place:
 def _tally(
     kind: str, stage: str, rows: list[dict[str, Any]], dropped: dict[Place, Entry], kept: dict[Place, float]
 ) -> Tally:
-    found = [(set(row["reasons"]), dropped[_place(row)].reasons) for row in rows if _place(row) in dropped]
-    others = Counter(reason for wanted, given in found if not wanted & given for reason in given)
+    caught = [(set(row["reasons"]), dropped[_place(row)].reasons) for row in rows if _place(row) in dropped]
+    others = Counter(reason for wanted, given in caught if not wanted & given for reason in given)
     return Tally(
         kind=kind,
         stage=stage,
         planted=len(rows),
-        caught=len(found),
-        as_expected=sum(bool(wanted & given) for wanted, given in found),
+        caught=len(caught),
+        as_expected=sum(bool(wanted & given) for wanted, given in caught),
         published=sum(_place(row) in kept for row in rows),
         instead=tuple(reason for reason, _ in others.most_common()),
     )
 
 
 def _scores(rows: list[dict[str, Any]], scores: dict[Place, float]) -> np.ndarray:
-    found = [scores.get(_place(row)) for row in rows]
-    return np.array([score for score in found if score is not None], dtype=np.float64)
+    known = [scores.get(_place(row)) for row in rows]
+    return np.array([score for score in known if score is not None], dtype=np.float64)
 
 
 def _fault_table(tallies: tuple[Tally, ...]) -> Table:
@@ -171,19 +171,19 @@ def _fault_table(tallies: tuple[Tally, ...]) -> Table:
         "through": "published",
         "lost": "lost",
     }
-    if not any(one.lost for one in tallies):
+    if not any(tally.lost for tally in tallies):
         del numbers["lost"]
     for name in numbers:
         table.add_column(name, justify="right")
-    explained = any(one.instead for one in tallies)
+    explained = any(tally.instead for tally in tallies)
     if explained:
         table.add_column("instead")
-    ordered = sorted(tallies, key=lambda one: STAGES.index(one.stage))
-    for one, after in zip(ordered, [*ordered[1:], None], strict=True):
-        style = "green" if one.as_expected == one.planted else "yellow" if one.caught == one.planted else "red"
-        cells = [str(getattr(one, name) or "–") for name in numbers.values()] + [", ".join(one.instead)] * explained
-        ends = after is not None and after.stage != one.stage
-        table.add_row(one.kind, one.stage, *cells, style=style, end_section=ends)
+    ordered = sorted(tallies, key=lambda tally: STAGES.index(tally.stage))
+    for tally, after in zip(ordered, [*ordered[1:], None], strict=True):
+        style = "green" if tally.as_expected == tally.planted else "yellow" if tally.caught == tally.planted else "red"
+        cells = [str(getattr(tally, name) or "–") for name in numbers.values()] + [", ".join(tally.instead)] * explained
+        ends = after is not None and after.stage != tally.stage
+        table.add_row(tally.kind, tally.stage, *cells, style=style, end_section=ends)
     return table
 
 

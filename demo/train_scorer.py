@@ -64,14 +64,14 @@ def main() -> None:
     given = options.parse_args()
     torch.manual_seed(given.seed)
     drawings = load_drawings((*TRAINED_STYLES, *UNSEEN_STYLES))
-    shown = [one for one in drawings if one.style in TRAINED_STYLES and not is_held_out(one)]
+    shown = [drawing for drawing in drawings if drawing.style in TRAINED_STYLES and not is_held_out(drawing)]
     tokenizer = build_tokenizer(captions_of(shown, 24))
     encode = partial(corpus_of, tokenizer=tokenizer)
     image_tower, text_tower = fit(encode(shown, variants=24), len(tokenizer), given.steps, given.batch)
     save(given.out, image_tower, text_tower, tokenizer)
     image_tower, text_tower = read_towers(given.out)
     figures = {
-        style: evaluate([one for one in drawings if one.style == style], encode, image_tower, text_tower)
+        style: evaluate([drawing for drawing in drawings if drawing.style == style], encode, image_tower, text_tower)
         for style in (*TRAINED_STYLES, *UNSEEN_STYLES)
     }
     (given.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -81,8 +81,8 @@ def main() -> None:
 def captions_of(drawings: list[Drawing], variants: int) -> list[str]:
     """`variants` captions of every drawing, the name alone where a caption of the right length cannot be made."""
     return [
-        caption(one, random.Random(f"{one.hexcode} {one.style} {i}")) or one.name
-        for one in drawings
+        caption(drawing, random.Random(f"{drawing.hexcode} {drawing.style} {i}")) or drawing.name
+        for drawing in drawings
         for i in range(variants)
     ]
 
@@ -90,10 +90,10 @@ def captions_of(drawings: list[Drawing], variants: int) -> list[str]:
 def corpus_of(drawings: list[Drawing], tokenizer, variants: int = 1) -> Corpus:  # type: ignore[no-untyped-def]
     """Renders the drawings (on two processes) and encodes `variants` captions of each."""
     with ProcessPoolExecutor(2) as pool:
-        images = list(pool.map(_pixels, [one.svg for one in drawings], chunksize=64))
+        images = list(pool.map(_pixels, [drawing.svg for drawing in drawings], chunksize=64))
     encoded = tokenizer(captions_of(drawings, variants), padding=True, truncation=True, return_tensors="pt")
-    numbers = {code: i for i, code in enumerate(sorted({one.hexcode for one in drawings}))}
-    concept = torch.tensor([numbers[one.hexcode] for one in drawings])
+    numbers = {code: i for i, code in enumerate(sorted({drawing.hexcode for drawing in drawings}))}
+    concept = torch.tensor([numbers[drawing.hexcode] for drawing in drawings])
     return Corpus(torch.from_numpy(np.stack(images)), encoded["input_ids"].view(len(drawings), variants, -1), concept)
 
 
@@ -187,7 +187,7 @@ def evaluate(drawings: list[Drawing], encode, image_tower: nn.Module, text_tower
     batches = zip(images.split(256), corpus.tokens[:, 0].split(256), strict=True)
     seen, read = zip(*(embed(image_tower, text_tower, *batch) for batch in batches), strict=True)
     cosines = torch.cat(seen) @ torch.cat(read).T
-    true, held = cosines.diagonal(), torch.tensor([is_held_out(one) for one in drawings])
+    true, held = cosines.diagonal(), torch.tensor([is_held_out(drawing) for drawing in drawings])
     wrong = cosines[torch.arange(len(true)), torch.arange(len(true)).roll(len(true) // 2)]
     return {
         "auc_shown": auc(true[~held], wrong),

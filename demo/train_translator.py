@@ -66,8 +66,10 @@ def texts_of(names: list[Name], rng: random.Random) -> list[tuple[str, str]]:
 
 def write_tokenizer(folder: Path, texts: list[tuple[str, str]]) -> MarianTokenizer:
     """Writes source.spm, target.spm, vocab.json and tokenizer_config.json, as the published models have them."""
-    english = _pieces(folder / "source.spm", (one for one, _ in texts), model_type="unigram", vocab_size=ENGLISH_PIECES)
-    chinese = _pieces(folder / "target.spm", (other for _, other in texts), model_type="char", vocab_size=8000)
+    english = _pieces(
+        folder / "source.spm", (text for text, _ in texts), model_type="unigram", vocab_size=ENGLISH_PIECES
+    )
+    chinese = _pieces(folder / "target.spm", (text for _, text in texts), model_type="char", vocab_size=8000)
     words = dict.fromkeys(["</s>", "<unk>", *english, *chinese, "<pad>"])
     vocabulary = {piece: number for number, piece in enumerate(words)}
     _write_json(folder / "vocab.json", vocabulary)
@@ -171,21 +173,21 @@ def save(model: MarianMTModel, folder: Path) -> None:
 def evaluate(folder: Path, names: list[Name]) -> dict[str, Any]:
     """Through the code that runs the real models: the shares of names translated exactly, one beam, float32."""
     translator = load_translator(Translation(model=str(folder), dtype="float32", beams=1, device="cpu"))
-    found = dict(zip(names, translator.translate([name.english for name in names]), strict=True))
+    translations = dict(zip(names, translator.translate([name.english for name in names]), strict=True))
     held = [name for name in names if is_held_out(name)]
     shown = [name for name in names if not is_held_out(name)]
-    wrong = [[name.english, found[name], name.chinese] for name in held if found[name] != name.chinese]
+    wrong = [[name.english, translations[name], name.chinese] for name in held if translations[name] != name.chinese]
     return {
         "names_shown": len(shown),
-        "exact_shown": round(_exact(shown, found), 4),
+        "exact_shown": round(_exact(shown, translations), 4),
         "names_held_out": len(held),
-        "exact_held_out": round(_exact(held, found), 4),
+        "exact_held_out": round(_exact(held, translations), 4),
         "wrong_held_out": [" → ".join(texts[:2]) + f" (is: {texts[2]})" for texts in wrong[:5]],
     }
 
 
-def _exact(names: list[Name], found: dict[Name, str]) -> float:
-    return sum(found[name] == name.chinese for name in names) / max(1, len(names))
+def _exact(names: list[Name], translations: dict[Name, str]) -> float:
+    return sum(translations[name] == name.chinese for name in names) / max(1, len(names))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -174,8 +174,8 @@ def _write(metadata: Path, files: dict[str, list[Row]], rng: random.Random) -> N
     spoil_row_group(laion / JOINED[1], 0)
     write_raw(laion / RAW, files[RAW], rng)
     write_raw(laion / CORRUPT, files[CORRUPT], rng)
-    whole = (laion / CORRUPT).read_bytes()
-    (laion / CORRUPT).write_bytes(whole[: len(whole) // 2])  # an unfinished copy: the footer is gone
+    content = (laion / CORRUPT).read_bytes()
+    (laion / CORRUPT).write_bytes(content[: len(content) // 2])  # an unfinished copy: the footer is gone
     for name in WUKONG:
         bad = frozenset(row.position for row in files[name] if row.fault == "malformed line")
         write_wukong(wukong / name, files[name], bad)

@@ -27,7 +27,7 @@ def check_command(
         Path | None, typer.Option(help="The policy (YAML); by default the one that --example prints.")
     ] = None,
     against: Annotated[str | None, typer.Option(help="The previous run, for rules that compare.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     example: Annotated[
         bool, typer.Option("--example", help="Print a policy to start from, and do nothing else.")
     ] = False,
@@ -60,11 +60,11 @@ def _check(run: str, path: Path, against: str | None, as_json: bool, threads: in
     from pipeline.inspect.check.policy import load_policy
 
     try:
-        verdicts = check(run, load_policy(path), against, threads, memory)
+        results = check(run, load_policy(path), against, threads, memory)
     except RuleError as error:
         fail(f"{location(path, ('rules', error.number))}  {error}", error.exit_code)
     if as_json:
-        print_json(show.as_json(run, str(path), against, verdicts))
+        print_json(show.as_json(run, str(path), against, results))
     else:
-        show.print_verdicts(run, against, verdicts, Console(width=None if sys.stdout.isatty() else LOG_WIDTH))
-    raise typer.Exit(EXIT_FAILED if any(verdict.stops for verdict in verdicts) else 0)
+        show.print_results(run, against, results, Console(width=None if sys.stdout.isatty() else LOG_WIDTH))
+    raise typer.Exit(EXIT_FAILED if any(result.stops for result in results) else 0)

@@ -44,15 +44,13 @@ def serve_command(
 
     need("serve", "zhclip serve")
     quiet_libraries()
-    from pipeline.serve.guard import SHORTEST_TOKEN, Access, is_loopback
+    from pipeline.serve.access import MIN_TOKEN, Access, is_loopback
 
     token = token.strip()
     if not runs.is_dir():
         fail(f"{runs} is not a folder; name a folder of runs, or one run", EXIT_INVALID)
-    if token and len(token) < SHORTEST_TOKEN:
-        fail(
-            f"the token has {len(token)} characters; {SHORTEST_TOKEN} are the least: openssl rand -hex 16", EXIT_INVALID
-        )
+    if token and len(token) < MIN_TOKEN:
+        fail(f"the token has {len(token)} characters; {MIN_TOKEN} are the least: openssl rand -hex 16", EXIT_INVALID)
     if not token and not is_loopback(host):
         fail(f"--host {host} lets others in, so it needs a token: ZHCLIP_TOKEN=$(openssl rand -hex 16)", EXIT_INVALID)
     _serve(runs, Access(is_loopback(host), token), _listen(host, port))

@@ -51,17 +51,17 @@ def captions(ids: Draws, style: np.ndarray) -> pa.Array:
     """
     kinds, lengths = np.zeros(len(style), dtype=np.int32), np.zeros(len(style), dtype=np.int32)
     for number, (kind_table, length_table) in enumerate(_style_tables()):
-        mine = style == number
-        own = Draws(ids.ids[mine], ids.seed)
-        kinds[mine], lengths[mine] = own.pick("kind", kind_table), own.pick("phrases", length_table)
+        of_style = style == number
+        draws = Draws(ids.ids[of_style], ids.seed)
+        kinds[of_style], lengths[of_style] = draws.pick("kind", kind_table), draws.pick("phrases", length_table)
     order, texts = [], []
     for kind, make in enumerate(MAKERS):
         rows = np.flatnonzero(kinds == kind)
         order.append(rows)
         texts.append(make(Draws(ids.ids[rows], ids.seed), lengths[rows] + 1))
-    place = np.empty(len(style), dtype=np.int64)
-    place[np.concatenate(order)] = np.arange(len(style))
-    return pa.concat_arrays(texts).take(pa.array(place))
+    position = np.empty(len(style), dtype=np.int64)
+    position[np.concatenate(order)] = np.arange(len(style))
+    return pa.concat_arrays(texts).take(pa.array(position))
 
 
 def _plain(ids: Draws, lengths: np.ndarray, most: int = 7) -> pa.Array:
@@ -159,8 +159,8 @@ def _words() -> pa.Array:
 
     names = ["word", "count", "tag"]
     path = Path(jieba.__file__).with_name("dict.txt")
-    found = pl.read_csv(path, separator=" ", has_header=False, new_columns=names, quote_char=None)
-    usable = found.filter(pl.col("tag").is_in(list(TAGS)) & pl.col("word").str.len_chars().is_between(2, 4))
+    dictionary = pl.read_csv(path, separator=" ", has_header=False, new_columns=names, quote_char=None)
+    usable = dictionary.filter(pl.col("tag").is_in(list(TAGS)) & pl.col("word").str.len_chars().is_between(2, 4))
     share = pl.col("tag").replace_strict(TAGS, return_dtype=pl.Float64)
     turn = pl.int_range(pl.len()).over("tag") / share  # parts of speech take turns, each at its share
     ranked = usable.sort("count", "word", descending=[True, False]).with_columns(turn=turn).sort("turn", "word")["word"]

@@ -62,16 +62,16 @@ def outcomes(fetch: Draws, host: np.ndarray, progress: float) -> Outcomes:
     return Outcomes(fetch.uniform("failed") < share[host], np.minimum(reason, len(REASONS) - 1))
 
 
-def reason_columns(found: Outcomes) -> tuple[pa.Array, pa.Array]:
+def reason_columns(outcomes: Outcomes) -> tuple[pa.Array, pa.Array]:
     """Columns reason and detail; null where the download went well."""
-    position = pa.array(found.reason, mask=~found.failed)
+    position = pa.array(outcomes.reason, mask=~outcomes.failed)
     return pa.array(REASONS).take(position), pa.array(list(DETAILS.values())).take(position)
 
 
-def with_body(found: Outcomes) -> np.ndarray:
+def with_body(outcomes: Outcomes) -> np.ndarray:
     """bool (n,): the server sent something."""
     known = np.isin(np.array(REASONS), WITH_BODY)
-    return ~found.failed | known[found.reason]
+    return ~outcomes.failed | known[outcomes.reason]
 
 
 def _surge(reason: str, progress: float) -> float:

@@ -95,12 +95,12 @@ class Metadata:
         earlier = (ids.uniform("earlier") * rows).astype(np.uint64)
         of_caption = np.where(np.isin(same, [1, 2, 4]), earlier, rows)
         of_url = np.where(np.isin(same, [1, 2, 3]), earlier, rows)
-        found = self._pictures(of_url)
-        url = urls(Draws(of_url, self.seed), self._source(of_url), found, same == 2)
+        picture = self._pictures(of_url)
+        url = urls(Draws(of_url, self.seed), self._source(of_url), picture, same == 2)
         caption = captions(Draws(of_caption, self.seed), self._source(of_caption))
         if name == "wukong":
             return pa.table({"url": url, "caption": caption})
-        width, height = pictures.sizes(Draws(found, self.seed))
+        width, height = pictures.sizes(Draws(picture, self.seed))
         if name == "danqing":
             return pa.table(
                 {

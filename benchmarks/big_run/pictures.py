@@ -74,16 +74,16 @@ def fingerprints(picture: np.ndarray, version: np.ndarray, seed: int) -> dict[st
         picture: uint64 (n,).
         version: int64 (n,); 0 is the picture itself, each other differs from it in up to FLIPPED bits.
     """
-    whole, saved = Draws(picture, seed), _versions(picture, version, seed)
-    words = np.stack([whole.bits(f"hash {word}") for word in range(3)], axis=1)
-    mirrors = np.stack([whole.bits(f"mirror {word}") for word in range(3)], axis=1)
+    unchanged, saved = Draws(picture, seed), _versions(picture, version, seed)
+    words = np.stack([unchanged.bits(f"hash {word}") for word in range(3)], axis=1)
+    mirrors = np.stack([unchanged.bits(f"mirror {word}") for word in range(3)], axis=1)
     for flip in range(FLIPPED):
-        place = saved.bits(f"flip {flip}")
-        bit = np.where(version > 0, np.uint64(1) << (place >> np.uint64(8)) % np.uint64(64), np.uint64(0))
-        rows, word = np.arange(len(picture)), (place % np.uint64(3)).astype(np.int64)
+        position = saved.bits(f"flip {flip}")
+        bit = np.where(version > 0, np.uint64(1) << (position >> np.uint64(8)) % np.uint64(64), np.uint64(0))
+        rows, word = np.arange(len(picture)), (position % np.uint64(3)).astype(np.int64)
         words[rows, word] ^= bit
         mirrors[rows, word] ^= bit
-    colours = [whole.bits("colours 0"), whole.bits("colours 1")]
+    colours = [unchanged.bits("colours 0"), unchanged.bits("colours 1")]
     pixels = np.stack([saved.bits(f"pixels {word}") for word in range(4)], axis=1)
     return {
         "image_hash": hexadecimal(np.column_stack([words, *colours]), 72),
@@ -133,12 +133,12 @@ class Drawings:
     @lru_cache  # noqa: B019
     def test_fingerprints(self, download: Download) -> dict[str, pa.Array]:
         """image_hash, mirror_hash and pixels_sha256 (each string (TEST_IMAGES,)) of the stored test images."""
-        found = []
+        prints = []
         for jpeg in self.stored(download)[:TEST_IMAGES]:
             with Image.open(io.BytesIO(jpeg)) as image:
-                found.append(fingerprint(np.asarray(image.convert("RGB"))))
+                prints.append(fingerprint(np.asarray(image.convert("RGB"))))
         names = ("image_hash", "mirror_hash", "pixels_sha256")
-        return {name: pa.array([getattr(one, name) for one in found]) for name in names}
+        return {name: pa.array([getattr(fingerprint, name) for fingerprint in prints]) for name in names}
 
     def _path(self, position: int) -> Path:
         folder = self.evaluation_set if position < TEST_IMAGES else self.folder

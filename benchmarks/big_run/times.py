@@ -37,11 +37,13 @@ def _worked(run: Run, stage: str, seed: int) -> list[dict[str, Any]]:
     free = [(0.0, host) for host in SPEEDS[stage]]
     lines = []
     manifests = run.manifests(stage)
-    for position, found in enumerate(manifests):
+    for position, manifest in enumerate(manifests):
         began, host = heapq.heappop(free)
-        speed = SPEEDS[stage][host] * rng.lognormal(0, 0.08) * _slower(stage, found.counts, position / len(manifests))
-        ended = began + 4 + found.counts["in"] / speed
-        lines.append({"shard": found.shard, "began": began, "ended": ended, "host": host})
+        speed = (
+            SPEEDS[stage][host] * rng.lognormal(0, 0.08) * _slower(stage, manifest.counts, position / len(manifests))
+        )
+        ended = began + 4 + manifest.counts["in"] / speed
+        lines.append({"shard": manifest.shard, "began": began, "ended": ended, "host": host})
         heapq.heappush(free, (ended, host))
     return lines
 

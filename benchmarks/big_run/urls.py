@@ -56,21 +56,21 @@ def urls(ids: Draws, style: np.ndarray, picture: np.ndarray, respelt: np.ndarray
     scheme = pc.if_else(pa.array(ids.uniform("https") < 0.7), "https://", "http://")
     start = pc.binary_join_element_wise(scheme, host, "/", folder, "/", name, ending, "")
     query = pc.if_else(pa.array(respelt), "?from=list", None)
-    whole = pc.binary_join_element_wise(start, query, "", null_handling="skip")
+    sound = pc.binary_join_element_wise(start, query, "", null_handling="skip")
     broken = pc.binary_join_element_wise(_taken(BROKEN, ids.bits("broken")), name, "")
-    return pc.if_else(pa.array(ids.uniform("broken?") < 0.008), broken, whole)
+    return pc.if_else(pa.array(ids.uniform("broken?") < 0.008), broken, sound)
 
 
-def parse(found: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def parse(urls: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(host, picture, version, ending) of urls that `urls` made and the rules kept: int64 position in `hosts()`, uint64,
     int64, int64 position in ENDINGS.
 
     Raises:
         ValueError: a url of another form.
     """
-    parts = pc.extract_regex(found.combine_chunks(), FILE)
+    parts = pc.extract_regex(urls.combine_chunks(), FILE)
     if parts.null_count:
-        raise ValueError(f"not a url of this generator: {found.filter(pc.is_null(parts))[0]}")
+        raise ValueError(f"not a url of this generator: {urls.filter(pc.is_null(parts))[0]}")
     host, file, ending = (pc.struct_field(parts, name) for name in ("host", "file", "ending"))
     number = from_hexadecimal(file, 13)
     return (

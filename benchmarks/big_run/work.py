@@ -54,10 +54,10 @@ class Work:
         """Commits download/ and its ledger, with a tar only where the shard is one of those with images."""
         pairs = pq.read_table(run.path("plan", f"{item.name}.parquet"))
         with run.attempt("download", item.name) as attempt:
-            found = self._outcomes(pairs, int(item.name), attempt)
-            failed = pc.not_equal(found["status"], "ok")
-            lost, why = pairs.filter(failed), found.filter(failed)
-            write_parquet(found, attempt.output(".parquet"))
+            results = self._outcomes(pairs, int(item.name), attempt)
+            failed = pc.not_equal(results["status"], "ok")
+            lost, why = pairs.filter(failed), results.filter(failed)
+            write_parquet(results, attempt.output(".parquet"))
             attempt.ledger(entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"]))
             reasons = dict(sorted(Counter(why["reason"].to_pylist()).items()))
             attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons})
@@ -93,12 +93,12 @@ class Work:
         fetch = Draws(
             (picture << np.uint64(16)) + (version << 12).astype(np.uint64) + host.astype(np.uint64), self.seed
         )
-        found = failures.outcomes(fetch, host, shard / max(1, self.shards))
-        ok, sent = ~found.failed, failures.with_body(found)
-        reason, detail = failures.reason_columns(found)
+        outcomes = failures.outcomes(fetch, host, shard / max(1, self.shards))
+        ok, sent = ~outcomes.failed, failures.with_body(outcomes)
+        reason, detail = failures.reason_columns(outcomes)
         width, height = pictures.sizes(Draws(picture, self.seed))
         size = (900 + width.astype(np.int64) * height * np.exp(-1.9 + 0.35 * fetch.normal("bytes"))).astype(np.int64)
-        place = (
+        ranges = (
             self._store(pairs["key"], picture, ok, attempt.output(".tar"))
             if shard < self.images
             else _places(fetch, ok)
@@ -109,7 +109,7 @@ class Work:
             "status": pa.array(["failed", "ok"]).take(pa.array(ok.astype(np.int8))),
             "reason": reason,
             "detail": detail,
-            **{name: pa.array(values, mask=~ok) for name, values in zip(("offset", "length"), place, strict=True)},
+            **{name: pa.array(values, mask=~ok) for name, values in zip(("offset", "length"), ranges, strict=True)},
             **{name: pa.array(np.full(len(ok), side, dtype=np.int32), mask=~ok) for name in ("width", "height")},
             "original_width": pa.array(width, mask=~ok),
             "original_height": pa.array(height, mask=~ok),

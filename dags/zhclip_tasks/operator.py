@@ -60,8 +60,8 @@ class ZhclipOperator(BaseOperator):
 
 def settings_of(ti: Any) -> dict[str, Any]:
     """What the task `settle` found out; asked for here, as an argument would draw an arrow from it to every task."""
-    found: dict[str, Any] = ti.xcom_pull(task_ids="settle")
-    return found
+    settings: dict[str, Any] = ti.xcom_pull(task_ids="settle")
+    return settings
 
 
 def output_of(words: list[str], final: Collection[int] = (INVALID,)) -> str:

@@ -71,10 +71,10 @@ def overlaid(known: Mapping[str, Param], stored: Mapping[str, Any], given: Mappi
         except (KeyError, ParamValidationError) as error:
             why = f"no such param; there are {', '.join(known)}" if isinstance(error, KeyError) else str(error)
             raise AirflowFailException(f"the Variable zhclip_refresh, {name}: {why}") from None
-    found = {**given, **stored, **{name: value for name, value in given.items() if value is not None}}
-    missing = [name for name in ("recipe", "folder") if not found[name]]
+    params = {**given, **stored, **{name: value for name, value in given.items() if value is not None}}
+    missing = [name for name in ("recipe", "folder") if not params[name]]
     if missing:
         raise AirflowFailException(
             f"the Variable zhclip_refresh (JSON), or the params of this run, must name {' and '.join(missing)}"
         )
-    return found
+    return params

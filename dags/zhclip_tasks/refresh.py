@@ -25,10 +25,10 @@ class TakenTwice(RuntimeError):
     """A refresh that holds files that another one has published."""
 
 
-def new_files(found: Files, taken: Mapping[str, Files]) -> dict[str, list[str]]:
-    """The files of `found` that no refresh in `taken` has, source by source; a source without any is left out."""
-    known = {(source, file) for one in taken.values() for source, files in one.items() for file in files}
-    fresh = {source: [file for file in files if (source, file) not in known] for source, files in found.items()}
+def new_files(listed: Files, taken: Mapping[str, Files]) -> dict[str, list[str]]:
+    """The files in `listed` that no refresh in `taken` has, source by source; a source without any is left out."""
+    known = {(source, file) for claimed in taken.values() for source, files in claimed.items() for file in files}
+    fresh = {source: [file for file in files if (source, file) not in known] for source, files in listed.items()}
     return {source: files for source, files in fresh.items() if files}
 
 
@@ -38,7 +38,7 @@ def narrowed(recipe: Mapping[str, Any], files: Files) -> dict[str, Any]:
     return {**recipe, "sources": sources}
 
 
-def claim(folder: Path, name: str, recipe: Mapping[str, Any], found: Files) -> Path | None:
+def claim(folder: Path, name: str, recipe: Mapping[str, Any], listed: Files) -> Path | None:
     """The recipe file of the refresh `name`, written unless it is there; None where no file is new.
 
     Raises:
@@ -49,7 +49,7 @@ def claim(folder: Path, name: str, recipe: Mapping[str, Any], found: Files) -> P
     if path.exists():
         _refuse_double(path, claimed_files(path), others)
         return path
-    files = new_files(found, taken)
+    files = new_files(listed, taken)
     if not files:
         return None
     text = yaml.safe_dump(narrowed(recipe, files), allow_unicode=True, sort_keys=False)
@@ -77,10 +77,10 @@ def previous(folder: Path, name: str) -> str | None:
 def read_taken(folder: Path) -> dict[str, dict[str, list[str]]]:
     """What the refreshes of a folder have published; nothing where there was none yet."""
     try:
-        found: dict[str, dict[str, list[str]]] = json.loads((folder / "taken.json").read_text(encoding="utf-8"))
+        taken: dict[str, dict[str, list[str]]] = json.loads((folder / "taken.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return found
+    return taken
 
 
 def claimed_files(path: Path) -> dict[str, list[str]]:

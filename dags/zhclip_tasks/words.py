@@ -66,12 +66,12 @@ def newest_checkpoint(training: Path) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    found = sorted(training.glob("checkpoint-*.pt"))  # eight digits, so the order of names is that of steps
-    if not found:
+    checkpoints = sorted(training.glob("checkpoint-*.pt"))  # eight digits, so the order of names is that of steps
+    if not checkpoints:
         raise FileNotFoundError(
             f"{training} holds no checkpoint-NNNNNNNN.pt: has the training run on this file system?"
         )
-    return found[-1]
+    return checkpoints[-1]
 
 
 def has_translation(recipe: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The web application: routes, what stands before them, and how errors are told."""
+"""The web application: its routes, middleware and error pages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from starlette.exceptions import HTTPException
 
 from pipeline.run.folder import RunError
 from pipeline.serve import pair_routes, run_routes, sql_routes
-from pipeline.serve.forms import form
-from pipeline.serve.guard import COOKIE, Access, Guard
-from pipeline.serve.metrics import Timed
+from pipeline.serve.access import COOKIE, Access, AccessMiddleware
+from pipeline.serve.metrics import TimingMiddleware
 from pipeline.serve.pair import NoSuchPair
 from pipeline.serve.render import page
-from pipeline.serve.runs import NoSuchRun, Shelf
+from pipeline.serve.runs import NoSuchRun, RunIndex
 from pipeline.serve.search import BadSearch
-from pipeline.serve.service import Service, service
+from pipeline.serve.service import Service, form, service
 
 STATIC = Path(__file__).with_name("static")
 TITLES = {
@@ -35,8 +34,8 @@ TITLES = {
 
 
 def create_app(root: Path, access: Access) -> FastAPI:
-    """The application over a folder of runs, or over one run."""
-    state = Service(Shelf(root), access)
+    """Create the application for a folder of runs, or for one run."""
+    state = Service(RunIndex(root), access)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001
@@ -45,8 +44,8 @@ def create_app(root: Path, access: Access) -> FastAPI:
 
     app = FastAPI(title="zhclip", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = state
-    app.add_middleware(Timed, metrics=state.metrics)
-    app.add_middleware(Guard, access=access)
+    app.add_middleware(TimingMiddleware, metrics=state.metrics)
+    app.add_middleware(AccessMiddleware, access=access)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for routes in (run_routes.router, pair_routes.router, sql_routes.router):
         app.include_router(routes)
@@ -87,30 +86,30 @@ def _add_own_routes(app: FastAPI) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    def tell(status: int, message: str) -> Response:
+    def error_page(status: int, message: str) -> Response:
         return page("error.html", status, title=TITLES.get(status, "That did not work"), message=message)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:  # noqa: ARG001
         message = "There is no such page." if error.status_code == 404 else str(error.detail)
-        return tell(error.status_code, message)
+        return error_page(error.status_code, message)
 
     @app.exception_handler(NoSuchRun)
     async def no_such_run(request: Request, error: NoSuchRun) -> Response:  # noqa: ARG001
-        return tell(404, "There is no such run here.")
+        return error_page(404, "There is no such run here.")
 
     @app.exception_handler(NoSuchPair)
     async def no_such_pair(request: Request, error: NoSuchPair) -> Response:  # noqa: ARG001
-        return tell(404, "This run has no pair of that key.")
+        return error_page(404, "This run has no pair of that key.")
 
     @app.exception_handler(BadSearch)
     async def bad_search(request: Request, error: BadSearch) -> Response:  # noqa: ARG001
-        return tell(400, str(error))
+        return error_page(400, str(error))
 
     @app.exception_handler(RunError)
     async def run_error(request: Request, error: RunError) -> Response:  # noqa: ARG001
-        return tell(503, str(error))
+        return error_page(503, str(error))
 
     @app.exception_handler(Exception)
     async def any_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
-        return tell(500, "Something went wrong here; what, is said where the service was started.")
+        return error_page(500, "Something went wrong here; what, is said where the service was started.")

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, in a registry of their own."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.serve.runs import Shelf
+from pipeline.serve.runs import RunIndex
 
 
-class Runs(Collector):
-    """What the manifests of all runs say at the moment they are asked for."""
+class RunCollector(Collector):
+    """Metrics of all runs, read from their manifests at each scrape."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, index: RunIndex) -> None:
+        self.index = index
 
     def collect(self) -> Iterator[Metric]:
-        """As prometheus_client has it."""
+        """Yield the metrics, as prometheus_client's Collector requires."""
         done = GaugeMetricFamily("zhclip_shards_done", "Shards that are committed.", labels=("run", "stage"))
         expected = GaugeMetricFamily(
             "zhclip_shards_expected",
@@ -33,27 +33,27 @@ class Runs(Collector):
             labels=("run", "source", "outcome"),
         )
         changed = GaugeMetricFamily("zhclip_last_commit_seconds", "Unix time of the last commit.", labels=("run",))
-        for listed in self.shelf.runs():
-            if listed.watch is None:
+        for entry in self.index.runs():
+            if entry.live_run is None:
                 continue
-            progress = listed.watch.progress()
-            changed.add_metric((listed.name,), progress.changed)
+            progress = entry.live_run.progress()
+            changed.add_metric((entry.name,), progress.changed)
             for stage in progress.stages:
-                done.add_metric((listed.name, stage.name), stage.done)
+                done.add_metric((entry.name, stage.name), stage.done)
                 if stage.expected is not None:
-                    expected.add_metric((listed.name, stage.name), stage.expected)
+                    expected.add_metric((entry.name, stage.name), stage.expected)
             for funnel in progress.funnels:
                 for outcome, count in {"read": funnel.read, **funnel.outcomes}.items():
-                    rows.add_metric((listed.name, funnel.source, outcome), count)
+                    rows.add_metric((entry.name, funnel.source, outcome), count)
         yield from (done, expected, rows, changed)
 
 
 class Metrics:
-    """The registry, and what this service counts of itself."""
+    """The registry, and the metrics of the service itself."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, index: RunIndex) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(Runs(shelf))
+        self.registry.register(RunCollector(index))
         self.requests = Histogram(
             "zhclip_http_request_seconds",
             "Time to answer a request.",
@@ -62,18 +62,18 @@ class Metrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
         self.queries = Counter(
-            "zhclip_sql_queries", "Queries on the SQL page, by what came of them.", ("result",), registry=self.registry
+            "zhclip_sql_queries", "Queries on the SQL page, by result.", ("result",), registry=self.registry
         )
 
 
-class Timed:
+class TimingMiddleware:
     """The middleware that times requests, by route and not by path: a path can hold anything."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """Time one ASGI request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

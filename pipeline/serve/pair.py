@@ -1,4 +1,4 @@
-"""Everything that a run knows of one pair."""
+"""All rows of a run that belong to one pair."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from foundation.errors import InvalidInput
-from pipeline.serve.segments import LOST_ON_THE_WAY, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
-from pipeline.serve.watched import Watch
+from pipeline.serve.live_run import LiveRun
+from pipeline.serve.segments import LOSS_SEGMENTS, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
 from pipeline.stages.dedup_images.tables import CLUSTERS_ENDING, SHARD
 from pipeline.stages.layout import read_layout
 
-MOST_MEMBERS = 60  # of a cluster that are shown
+MAX_MEMBERS = 60  # of a cluster that are shown
 STAGES_OF_ROWS = {"download": "download", "score": "score", "decision": "select"}
 
 
@@ -27,7 +27,7 @@ class NoSuchPair(InvalidInput, LookupError):
 
 @dataclass
 class Pair:
-    """Rows of the run's files, None where there is none yet or any more."""
+    """The pair's rows in the run's files; None where there is none (yet), or it was deleted."""
 
     key: str
     plan: dict[str, Any] | None = None
@@ -45,67 +45,67 @@ class Pair:
         return self.plan or self.published or self.entries[0]
 
 
-def read_pair(connection: duckdb.DuckDBPyConnection, watch: Watch, key: str, place: str = "") -> Pair:
+def read_pair(connection: duckdb.DuckDBPyConnection, live_run: LiveRun, key: str, position: str = "") -> Pair:
     """The pair of a key.
 
     Args:
-        place: segment and shard where the list found it, such as "rules.000003", which spares a search of the ledger.
+        position: segment and shard where the list found it, such as "rules.000003", which spares a search of the ledger.
 
     Raises:
         NoSuchPair: there is none.
     """
     pair = Pair(key)
-    shard = shard_of(watch, PLAN, key)
+    shard = shard_of(live_run, PLAN, key)
     if shard:
-        pair.plan = _row(connection, watch, "plan", shard, key)
+        pair.plan = _row(connection, live_run, "plan", shard, key)
         for name, stage in STAGES_OF_ROWS.items():
-            setattr(pair, name, _row(connection, watch, stage, shard, key))
-        for segment in LOST_ON_THE_WAY:
-            pair.entries += _entries(connection, watch, segment, [shard], key)
-    published = shard_of(watch, PUBLISHED, key)
+            setattr(pair, name, _row(connection, live_run, stage, shard, key))
+        for segment in LOSS_SEGMENTS:
+            pair.entries += _entries(connection, live_run, segment, [shard], key)
+    published = shard_of(live_run, PUBLISHED, key)
     if published:
-        pair.published = _row(connection, watch, "publish", published, key)
-    pair.entries = _entries(connection, watch, RULES, _rule_shards(watch, pair, place), key) + pair.entries
+        pair.published = _row(connection, live_run, "publish", published, key)
+    pair.entries = _entries(connection, live_run, RULES, _rule_shards(live_run, pair, position), key) + pair.entries
     if not (pair.plan or pair.published or pair.entries):
         raise NoSuchPair(key)
-    _add_cluster(connection, watch, pair)
+    _add_cluster(connection, live_run, pair)
     return pair
 
 
-def shard_of(watch: Watch, segment: Segment, key: str) -> str | None:
-    """The shard of a segment in key order in which a key lies, if it is there; None where it lies before all."""
-    shards = list(watch.run.committed(segment.stage))
-    place = bisect_right(shards, key, key=lambda shard: _first_key(watch, segment, shard))
-    return shards[place - 1] if place else None
+def shard_of(live_run: LiveRun, segment: Segment, key: str) -> str | None:
+    """The shard of a segment in key order that a key belongs to; None where the key is below every shard's first."""
+    shards = list(live_run.run.committed(segment.stage))
+    position = bisect_right(shards, key, key=lambda shard: _first_key(live_run, segment, shard))
+    return shards[position - 1] if position else None
 
 
-def _first_key(watch: Watch, segment: Segment, shard: str) -> str:
+def _first_key(live_run: LiveRun, segment: Segment, shard: str) -> str:
     def read() -> str:
-        groups = pq.read_metadata(segment.path(watch.run, shard))
+        groups = pq.read_metadata(segment.path(live_run.run, shard))
         if not groups.num_rows:
             return ""
         columns = [groups.row_group(0).column(number) for number in range(groups.num_columns)]
-        return str(next(one.statistics.min for one in columns if one.path_in_schema == "key"))
+        return str(next(column.statistics.min for column in columns if column.path_in_schema == "key"))
 
-    found: str = watch.once(f"first {segment.name} {shard}", read)
-    return found
+    first_key: str = live_run.once(f"first {segment.name} {shard}", read)
+    return first_key
 
 
 def _row(
-    connection: duckdb.DuckDBPyConnection, watch: Watch, stage: str, shard: str, key: str
+    connection: duckdb.DuckDBPyConnection, live_run: LiveRun, stage: str, shard: str, key: str
 ) -> dict[str, Any] | None:
-    if shard not in watch.run.committed(stage):
+    if shard not in live_run.run.committed(stage):
         return None
-    path = str(watch.run.path(stage, f"{shard}.parquet"))
-    found = _select(connection, [path], key)
-    return {"shard": shard, "folder": watch.run.stages[stage].folder, **found[0]} if found else None
+    path = str(live_run.run.path(stage, f"{shard}.parquet"))
+    rows = _select(connection, [path], key)
+    return {"shard": shard, "folder": live_run.run.stages[stage].folder, **rows[0]} if rows else None
 
 
 def _entries(
-    connection: duckdb.DuckDBPyConnection, watch: Watch, segment: Segment, shards: list[str], key: str
+    connection: duckdb.DuckDBPyConnection, live_run: LiveRun, segment: Segment, shards: list[str], key: str
 ) -> list[dict[str, Any]]:
-    done = watch.run.committed(segment.stage)
-    return _select(connection, [segment.path(watch.run, shard) for shard in shards if shard in done], key)
+    done = live_run.run.committed(segment.stage)
+    return _select(connection, [segment.path(live_run.run, shard) for shard in shards if shard in done], key)
 
 
 def _select(connection: duckdb.DuckDBPyConnection, files: list[str], key: str) -> list[dict[str, Any]]:
@@ -116,23 +116,23 @@ def _select(connection: duckdb.DuckDBPyConnection, files: list[str], key: str) -
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
 
-def _rule_shards(watch: Watch, pair: Pair, place: str) -> list[str]:
+def _rule_shards(live_run: LiveRun, pair: Pair, position: str) -> list[str]:
     """Shards of the rules' ledger that may hold the key: they are buckets of captions, not in key order."""
-    name, _, shard = place.partition(".")
-    if SEGMENTS.get(name) is RULES and shard in watch.run.committed("filter"):
+    name, _, shard = position.partition(".")
+    if SEGMENTS.get(name) is RULES and shard in live_run.run.committed("filter"):
         return [shard]
     known = pair.plan or pair.published
-    layout = read_layout(watch.run) if watch.run.committed("filter") else None
+    layout = read_layout(live_run.run) if live_run.run.committed("filter") else None
     if known and layout and layout.hasher == f"polars {pl.__version__}":
         bucket = pl.Series([known["caption"]]).hash().to_numpy()[0] % np.uint64(layout.buckets)
         return [f"{bucket:06d}"]
-    return list(watch.run.committed("filter"))
+    return list(live_run.run.committed("filter"))
 
 
-def _add_cluster(connection: duckdb.DuckDBPyConnection, watch: Watch, pair: Pair) -> None:
-    if not (pair.score and watch.run.committed("dedup_images")):
+def _add_cluster(connection: duckdb.DuckDBPyConnection, live_run: LiveRun, pair: Pair) -> None:
+    if not (pair.score and live_run.run.committed("dedup_images")):
         return
-    path = str(watch.run.path("dedup_images", f"{SHARD}{CLUSTERS_ENDING}"))
+    path = str(live_run.run.path("dedup_images", f"{SHARD}{CLUSTERS_ENDING}"))
     query = """
         from read_parquet($path) where cluster = (select cluster from read_parquet($path) where key = $key)
         order by key <> cluster, distance, key
@@ -141,4 +141,4 @@ def _add_cluster(connection: duckdb.DuckDBPyConnection, watch: Watch, pair: Pair
     names = [name for name, *_ in answer.description]
     rows = answer.fetchall()
     pair.cluster_size = len(rows)
-    pair.members = [dict(zip(names, row, strict=True)) for row in rows[:MOST_MEMBERS]]
+    pair.members = [dict(zip(names, row, strict=True)) for row in rows[:MAX_MEMBERS]]

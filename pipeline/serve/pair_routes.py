@@ -1,4 +1,4 @@
-"""The browser of pairs, one pair's page, and images."""
+"""Routes of the pair list, of a pair's page, and of images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from pipeline.serve.cards import cards
-from pipeline.serve.listing import Found, Place, count, find, read_place, rows_to_search
+from pipeline.serve.history import history, met_again, state_of
+from pipeline.serve.images import has_picture, picture
+from pipeline.serve.listing import Position, SearchResults, count, find, read_position, rows_to_search
+from pipeline.serve.live_run import LiveRun
 from pipeline.serve.pair import Pair, read_pair
-from pipeline.serve.pictures import has_picture, picture
 from pipeline.serve.render import page, path
 from pipeline.serve.search import KEY, WHERE, Search, read_search
 from pipeline.serve.service import Service, service
-from pipeline.serve.story import met_again, state_of, story
-from pipeline.serve.watched import Watch
+from pipeline.serve.thumbnails import Thumbnail, thumbnails
 
 router = APIRouter()
 State = Annotated[Service, Depends(service)]
@@ -29,56 +29,54 @@ IMAGE_HEADERS = {
 
 @router.get("/runs/{run}/pairs")
 def pairs(run: str, request: Request, state: State) -> Response:
-    """A page of thumbnails: what the search finds after, or before, a place."""
-    watch, given = state.shelf.get(run), request.query_params
+    """A page of thumbnails: the pairs of a search after, or before, a position."""
+    live_run, given = state.runs.get(run), request.query_params
     search = read_search(given)
     if KEY.fullmatch(search.q):
         return RedirectResponse(path("runs", run, "pairs", search.q), 303)
-    after, before = read_place(given.get("after", "")), read_place(given.get("before", ""))
+    after, before = read_position(given.get("after", "")), read_position(given.get("before", ""))
     connection = state.cursor()
-    found = find(connection, watch, search, before or after, backward=before is not None)
-    if before and len(found.places) == 0 and not found.stopped:  # there is nothing before: the first page
-        after, before, found = None, None, find(connection, watch, search)
-    shown = cards(connection, watch, found.places)
+    results = find(connection, live_run, search, before or after, backward=before is not None)
+    if before and len(results.positions) == 0 and not results.stopped:  # nothing lies before: show the first page
+        after, before, results = None, None, find(connection, live_run, search)
+    shown = thumbnails(connection, live_run, results.positions)
     return page(
         "pairs.html",
         run=run,
         search=search,
-        where=_wheres(watch, search),
-        sources=list(watch.run.recipe.sources),
-        reasons=_reasons(watch),
-        cards=[
-            (card, card.has_image and has_picture(watch, card.place.key, card.state == "published")) for card in shown
-        ],
-        found=found,
-        rows=rows_to_search(watch, search),
-        **_neighbours(found, after, before),
+        where=_outcome_choices(live_run, search),
+        sources=list(live_run.run.recipe.sources),
+        reasons=_reasons(live_run),
+        thumbnails=[(thumbnail, _has_image(live_run, thumbnail)) for thumbnail in shown],
+        results=results,
+        rows=rows_to_search(live_run, search),
+        **_neighbours(results, after, before),
     )
 
 
 @router.get("/runs/{run}/pairs/count")
 def pairs_count(run: str, request: Request, state: State) -> Response:
-    """How many pairs a search finds, as far as that can be counted in a few seconds."""
-    watch, search = state.shelf.get(run), read_search(request.query_params)
-    number, exact = count(state.cursor(), watch, search)
+    """The number of pairs of a search, as far as it can be counted in a few seconds."""
+    live_run, search = state.runs.get(run), read_search(request.query_params)
+    number, exact = count(state.cursor(), live_run, search)
     return Response(f"{number:,} pairs" if exact else f"more than {number:,} pairs", media_type="text/plain")
 
 
 @router.get("/runs/{run}/pairs/{key}")
 def pair(run: str, key: str, request: Request, state: State) -> Response:
     """Everything known about one pair."""
-    watch = state.shelf.get(run)
+    live_run = state.runs.get(run)
     _check(key)
-    found = read_pair(state.cursor(), watch, key, request.query_params.get("in", ""))
-    members = [(member, has_picture(watch, member["key"])) for member in found.members]
+    pair_rows = read_pair(state.cursor(), live_run, key, request.query_params.get("in", ""))
+    members = [(member, has_picture(live_run, member["key"])) for member in pair_rows.members]
     return page(
         "pair.html",
         run=run,
-        pair=found,
-        state=state_of(found),
-        chapters=story(found),
-        again=met_again(found),
-        has_image=_stored(found) and has_picture(watch, key, bool(found.published)),
+        pair=pair_rows,
+        state=state_of(pair_rows),
+        events=history(pair_rows),
+        again=met_again(pair_rows),
+        has_image=_stored(pair_rows) and has_picture(live_run, key, bool(pair_rows.published)),
         members=members,
     )
 
@@ -86,10 +84,10 @@ def pair(run: str, key: str, request: Request, state: State) -> Response:
 @router.get("/runs/{run}/images/{key}.jpg")
 def image(run: str, key: str, state: State) -> Response:
     """The stored JPEG of a pair."""
-    watch = state.shelf.get(run)
+    live_run = state.runs.get(run)
     _check(key)
     try:
-        content = picture(state.cursor(), watch, key)
+        content = picture(state.cursor(), live_run, key)
     except FileNotFoundError:
         raise HTTPException(404) from None
     return Response(content, media_type="image/jpeg", headers=IMAGE_HEADERS)
@@ -100,37 +98,43 @@ def _check(key: str) -> None:
         raise HTTPException(404)
 
 
+def _has_image(live_run: LiveRun, thumbnail: Thumbnail) -> bool:
+    """Whether its image was stored, and is there."""
+    published = thumbnail.state == "published"
+    return thumbnail.has_image and has_picture(live_run, thumbnail.position.key, published)
+
+
 def _stored(pair: Pair) -> bool:
     """Whether its image was stored at some time."""
     return bool(pair.published or (pair.download and pair.download["length"]))
 
 
-def _neighbours(found: Found, after: Place | None, before: Place | None) -> dict[str, Any]:
+def _neighbours(results: SearchResults, after: Position | None, before: Position | None) -> dict[str, Any]:
     """Where the next page and the one before begin, as they stand in addresses; None where there is none."""
-    first = found.places[0] if found.places else None
-    last = found.places[-1] if found.places else None
-    onward: Place | None
+    first = results.positions[0] if results.positions else None
+    last = results.positions[-1] if results.positions else None
+    onward: Position | None
     if before:
-        onward, back = last or before, first if found.more else found.stopped
+        onward, back = last or before, first if results.more else results.stopped
     else:
-        onward, back = last if found.more else found.stopped, (first or after) if after else None
+        onward, back = last if results.more else results.stopped, (first or after) if after else None
     return {"after": str(onward) if onward else None, "before": str(back) if back else None}
 
 
-def _wheres(watch: Watch, search: Search) -> dict[str, str]:
-    """The places to choose from: pairs are on the way only while a run is at work."""
-    waiting = search.where == "waiting" or not watch.progress().complete
+def _outcome_choices(live_run: LiveRun, search: Search) -> dict[str, str]:
+    """The outcomes to choose from: pairs are on the way only while a run is at work."""
+    waiting = search.where == "waiting" or not live_run.progress().complete
     return {name: text for name, text in WHERE.items() if name != "waiting" or waiting}
 
 
-def _reasons(watch: Watch) -> dict[str, dict[str, int]] | None:
+def _reasons(live_run: LiveRun) -> dict[str, dict[str, int]] | None:
     """Stage → reason → pairs; None while they are being counted."""
-    counted = watch.reasons(wait=False)
+    counted = live_run.reasons(wait=False)
     if counted is None:
         return None
-    found: dict[str, dict[str, int]] = {}
+    by_stage: dict[str, dict[str, int]] = {}
     for row in counted:
         if row["stage"] != "read":  # rows there are no pairs
-            by_reason = found.setdefault(row["stage"], {})
+            by_reason = by_stage.setdefault(row["stage"], {})
             by_reason[row["reason"]] = by_reason.get(row["reason"], 0) + row["pairs"]
-    return found
+    return by_stage

@@ -1,4 +1,4 @@
-"""Templates, and how values look in them. Everything that goes into a page is escaped, unless this module made it."""
+"""Templates and their filters. Everything in a page is escaped, except for markup that this module makes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ STATES = {
     "waiting": "on the way",
     "out_of_scope": "other language",
 }
-LONGEST_LIST = 12  # values that are shown; an embedding has hundreds
+MAX_LIST = 12  # values that are shown; an embedding has hundreds
 AGES = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 
 
 def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A template as an answer."""
+    """Render a template as a response."""
     return HTMLResponse(TEMPLATES.get_template(name).render(**values), status)
 
 
 def ago(seconds: float) -> str:
-    """How long a moment (Unix seconds) lies back."""
+    """How long ago a moment (Unix seconds) was, in words."""
     if not seconds:
         return "never"
     passed = max(0.0, time.time() - seconds)
@@ -44,31 +44,31 @@ def ago(seconds: float) -> str:
 
 
 def host(url: str | None) -> str:
-    """The host of a url of the web; nothing for others."""
+    """The host of an http or https url; empty for others."""
     try:
-        found = urlsplit(url or "")
-        return (found.hostname or "") if found.scheme in ("http", "https") else ""
+        parts = urlsplit(url or "")
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
     except ValueError:
         return ""
 
 
 def path(*parts: str) -> str:
-    """An address here, of parts that may hold anything."""
+    """The path of a page, its parts quoted."""
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def with_links(text: str | None, run: str) -> Markup:
-    """A text in which keys of pairs lead to their pages."""
+    """`text` as markup in which keys of pairs are links to their pages."""
     pieces, end = [], 0
-    for found in KEYS.finditer(text or ""):
-        pieces.append(escape((text or "")[end : found.start()]))
-        pieces.append(Markup('<a href="{}">{}</a>').format(path("runs", run, "pairs", found[0]), found[0]))
-        end = found.end()
+    for match in KEYS.finditer(text or ""):
+        pieces.append(escape((text or "")[end : match.start()]))
+        pieces.append(Markup('<a href="{}">{}</a>').format(path("runs", run, "pairs", match[0]), match[0]))
+        end = match.end()
     return Markup("").join([*pieces, escape((text or "")[end:])])
 
 
 def shown(value: Any) -> str:
-    """Any value of a row as text."""
+    """A value of a row as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -76,16 +76,16 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        more = f", … ({len(value):,} values)" if len(value) > LONGEST_LIST else ""
-        return ", ".join(map(shown, value[:LONGEST_LIST])) + more
+        more = f", … ({len(value):,} values)" if len(value) > MAX_LIST else ""
+        return ", ".join(map(shown, value[:MAX_LIST])) + more
     return str(value)
 
 
 def _templates() -> Environment:
-    found = templates("pipeline.serve")
-    found.filters.update(number=count, size=size, ago=ago, host=host, shown=shown, with_links=with_links)
-    found.globals.update(path=path, share=share, STATES=STATES)
-    return found
+    environment = templates("pipeline.serve")
+    environment.filters.update(number=count, size=size, ago=ago, host=host, shown=shown, with_links=with_links)
+    environment.globals.update(path=path, share=share, STATES=STATES)
+    return environment
 
 
 TEMPLATES = _templates()

@@ -1,4 +1,4 @@
-"""The list of runs, and the page of one."""
+"""Routes of the run list and of a run's page."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fastapi.responses import FileResponse, Response
 from pipeline.inspect.funnel import by_stage
 from pipeline.run.names import RECIPE_FILE, REPORT
 from pipeline.run.outcomes import WAITING
-from pipeline.serve.guard import HEADERS
+from pipeline.serve.access import HEADERS
+from pipeline.serve.live_run import Progress
 from pipeline.serve.render import page
 from pipeline.serve.runs import NoSuchRun, inside
 from pipeline.serve.search import WHERE
 from pipeline.serve.service import Service, service
-from pipeline.serve.watched import Progress
 from pipeline.stages.registry import OUTCOMES
 
 router = APIRouter()
 State = Annotated[Service, Depends(service)]
 SANDBOXED = "sandbox allow-popups; default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
-"""Of a report: it holds captions and pictures of others, and needs no script."""
+"""The content security policy of a report: it shows captions and images from the web, and needs no script."""
 
 
 @dataclass(frozen=True)
@@ -50,27 +50,27 @@ def outcome_rows(progress: Progress) -> list[OutcomeRow]:
 @router.get("/")
 def runs(state: State) -> Response:
     """All runs and how far each is."""
-    found = [(one, one.watch.progress() if one.watch else None) for one in state.shelf.runs()]
-    at_work = any(progress and not progress.complete for _, progress in found)
+    entries = [(entry, entry.live_run.progress() if entry.live_run else None) for entry in state.runs.runs()]
+    at_work = any(progress and not progress.complete for _, progress in entries)
     return page(
-        "runs.html", runs=found, at_work=at_work, root=str(state.shelf.root), protected=bool(state.access.token)
+        "runs.html", runs=entries, at_work=at_work, root=str(state.runs.root), protected=bool(state.access.token)
     )
 
 
 @router.get("/runs/{run}")
 def run(run: str, state: State) -> Response:
     """One run: counts, stages, reasons, and where to go from here."""
-    watch = state.shelf.get(run)
+    live_run = state.runs.get(run)
     return page(
         "run.html",
         run=run,
-        folder=str(watch.run.folder),
-        recipe_name=watch.run.recipe.name,
-        recipe=(watch.run.folder / RECIPE_FILE).read_text(encoding="utf-8"),
-        progress=watch.progress(),
-        funnel=watch.funnel(),
+        folder=str(live_run.run.folder),
+        recipe_name=live_run.run.recipe.name,
+        recipe=(live_run.run.folder / RECIPE_FILE).read_text(encoding="utf-8"),
+        progress=live_run.progress(),
+        funnel=live_run.funnel(),
         has_report=_has_report(state, run),
-        rows=outcome_rows(watch.progress()),
+        rows=outcome_rows(live_run.progress()),
         shown=WHERE,
     )
 
@@ -78,16 +78,16 @@ def run(run: str, state: State) -> Response:
 @router.get("/runs/{run}/reasons")
 def reasons(run: str, state: State) -> Response:
     """The table of reasons, which the run's page loads when it is there: counting takes seconds on a large run."""
-    watch = state.shelf.get(run)
-    stages = by_stage(watch.reasons(wait=True) or [])
-    return page("reasons.html", run=run, stages=stages, sources=list(watch.run.recipe.sources))
+    live_run = state.runs.get(run)
+    stages = by_stage(live_run.reasons(wait=True) or [])
+    return page("reasons.html", run=run, stages=stages, sources=list(live_run.run.recipe.sources))
 
 
 @router.get("/runs/{run}/report")
 def report(run: str, state: State) -> Response:
     """The report that `zhclip report` wrote."""
     try:
-        path = inside(state.shelf.get(run).run.folder, REPORT)
+        path = inside(state.runs.get(run).run.folder, REPORT)
     except FileNotFoundError:
         raise NoSuchRun(f"{run} has no report") from None
     return FileResponse(path, media_type="text/html", headers={**HEADERS, "content-security-policy": SANDBOXED})
@@ -95,6 +95,6 @@ def report(run: str, state: State) -> Response:
 
 def _has_report(state: Service, run: str) -> bool:
     try:
-        return bool(inside(state.shelf.get(run).run.folder, REPORT))
+        return bool(inside(state.runs.get(run).run.folder, REPORT))
     except FileNotFoundError:
         return False

@@ -1,4 +1,4 @@
-"""The runs that are served: a folder of them, or one. A name from a request becomes a folder here, and nowhere else."""
+"""The runs that are served: one, or all in a folder. A name from a request becomes a folder here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import yaml
 
 from foundation.errors import InvalidInput
 from pipeline.run.folder import RunError
-from pipeline.serve.watched import Watch
+from pipeline.run.names import RECIPE_FILE
+from pipeline.serve.live_run import LiveRun
 
 NAME = re.compile(r"\w[\w.+=@-]{0,99}")
 
@@ -21,74 +22,76 @@ class NoSuchRun(InvalidInput, LookupError):
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A run in the list: what is seen of it, or why nothing is."""
+class RunEntry:
+    """A run in the list, or the problem that keeps it from being shown."""
 
     name: str
-    watch: Watch | None
+    live_run: LiveRun | None
     problem: str = ""
 
 
-class Shelf:
-    """All runs below one folder. Thread-safe."""
+class RunIndex:
+    """The run in a folder, or all runs directly below it. Thread-safe."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self.single = (self.root / "recipe.yaml").is_file()
-        self._watches: dict[str, Watch] = {}
+        self._runs: dict[str, LiveRun] = {}
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """Names of the folders that are runs, in order."""
-        if self.single:
-            return [self._single_name()]
-        return sorted(path.name for path in self.root.iterdir() if self._serves(path))
+        """Names of the runs that are served, in order."""
+        return [name for name, folder in self._folders().items() if self._stays_inside(folder)]
 
-    def runs(self) -> list[Listed]:
-        """All runs, also those that cannot be read."""
-        return [self._listed(name) for name in self.names()]
+    def runs(self) -> list[RunEntry]:
+        """An entry for each run, also for one that cannot be read, or may not be because its link leaves the root."""
+        return [self._entry(name, folder) for name, folder in self._folders().items()]
 
-    def get(self, name: str) -> Watch:
+    def get(self, name: str) -> LiveRun:
         """The run of that name.
 
         Raises:
-            NoSuchRun: there is none, or its folder lies elsewhere.
+            NoSuchRun: there is none, or its folder lies outside the root.
             RunError: it cannot be read.
         """
-        folder = self._folder(name)
-        with self._lock:
-            watch = self._watches.get(name)
-            if watch is None or watch.stale:
-                self._watches[name] = watch = _open(folder)
-            return watch
-
-    def _folder(self, name: str) -> Path:
-        if self.single and name == self._single_name():
-            return self.root
-        if self.single or not NAME.fullmatch(name) or not self._serves(self.root / name):
+        folder = self.root / name if NAME.fullmatch(name) and _is_run(self.root / name) else self._folders().get(name)
+        if folder is None or not self._stays_inside(folder):
             raise NoSuchRun(name)
-        return self.root / name
+        with self._lock:
+            live_run = self._runs.get(name)
+            if live_run is None or live_run.stale:
+                self._runs[name] = live_run = _open(folder)
+            return live_run
 
-    def _serves(self, path: Path) -> bool:
-        """Whether it is a run, with a plain name, that does not lead out of the root."""
-        plain = NAME.fullmatch(path.name) is not None
-        return plain and (path / "recipe.yaml").is_file() and path.resolve().is_relative_to(self.root)
+    def _folders(self) -> dict[str, Path]:
+        """Name → folder of each run. The root is one itself where it has a recipe and there is no run below it."""
+        below = {path.name: path for path in sorted(self.root.iterdir()) if NAME.fullmatch(path.name) and _is_run(path)}
+        if below or not _is_run(self.root):
+            return below
+        return {self.root.name if NAME.fullmatch(self.root.name) else "run": self.root}
 
-    def _single_name(self) -> str:
-        return self.root.name if NAME.fullmatch(self.root.name) else "run"
+    def _stays_inside(self, folder: Path) -> bool:
+        return folder.resolve().is_relative_to(self.root)
 
-    def _listed(self, name: str) -> Listed:
+    def _entry(self, name: str, folder: Path) -> RunEntry:
+        if not self._stays_inside(folder):
+            return RunEntry(
+                name, None, f"a symbolic link out of {self.root}, which is not followed; serve its target instead"
+            )
         try:
-            return Listed(name, self.get(name))
+            return RunEntry(name, self.get(name))
         except (NoSuchRun, RunError) as error:
-            return Listed(name, None, str(error))
+            return RunEntry(name, None, str(error))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / RECIPE_FILE).is_file()
 
 
 def inside(folder: Path, name: str) -> Path:
-    """A file of a run, wherever links on the way lead.
+    """The resolved path of a run's file.
 
     Raises:
-        FileNotFoundError: there is none, or it lies outside of the run's folder.
+        FileNotFoundError: there is none, or a link leads out of the run's folder.
     """
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
@@ -96,9 +99,9 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _open(folder: Path) -> Watch:
+def _open(folder: Path) -> LiveRun:
     try:
-        return Watch(folder)
+        return LiveRun(folder)
     except (ValueError, OSError, yaml.YAMLError) as error:
         raise RunError(
             f"recipe.yaml cannot be read: {type(error).__name__}; `zhclip recipe show` tells more"

@@ -1,4 +1,4 @@
-"""What a process of its own may do at most: read named places, write nowhere, connect nowhere, use so much memory.
+"""Restrict a process: it reads only the given paths, writes no file, opens no connection, and has a memory limit.
 
 Landlock is the Linux kernel's sandbox for processes without privileges (Linux 5.13; TCP since 6.7). Where there is none, the
 other limits hold.
@@ -34,7 +34,7 @@ class _PathRule(ctypes.Structure):
 
 
 def limit_resources(memory: int) -> None:
-    """At most `memory` bytes of private memory, no file grows, no core dump; the first to go where the machine runs short."""
+    """Limit this process to `memory` bytes, no written files and no core dump; the kernel kills it first when memory is short."""
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -44,15 +44,15 @@ def limit_resources(memory: int) -> None:
 
 
 def restrict_files(readable: Iterable[str | Path]) -> bool:
-    """From here on, this thread and those that it starts read below `readable` only, write nowhere and open no TCP connection.
+    """Restrict this thread, and those it starts, to reading below `readable`: no writing, no TCP connections.
 
-    Threads that run already are not restricted: call it first. Paths that do not exist are passed over.
+    Threads that already run are not restricted: call it first. Paths that do not exist are skipped.
 
     Returns:
-        False where the system has no Landlock: nothing is restricted then.
+        False where the system has no Landlock, so that nothing is restricted.
 
     Raises:
-        OSError: the kernel has it, and refused.
+        OSError: the kernel has Landlock, and refused the call.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""What a visitor looks for among the pairs of a run, read from a request and checked."""
+"""A search among the pairs of a run, read from a request and validated."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ WHERE = {
     },
     WAITING.key: "on the way",
 }
-"""Which pairs the list shows: a key for addresses, and words for people."""
-LONGEST_TEXT = 200
-MOST_WORDS = 6
+"""Which pairs the list shows: key in addresses → label on the page."""
+MAX_TEXT = 200
+MAX_WORDS = 6
 DOMAIN = re.compile(r"[\w.-]{1,253}|\[[0-9a-f:.]+\]")
 REASON = re.compile(r"\w{1,100}")
 KEY = re.compile(r"[0-9a-f]{32}")
 
 
 class BadSearch(InvalidInput, ValueError):
-    """A search that makes no sense; the message says why."""
+    """A search with a value that is not allowed; the message says which."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a pair must be like. Empty texts and None ask for nothing."""
+    """Conditions on a pair. Empty strings and None set no condition."""
 
     q: str = ""  # words that are all in its caption
     where: str = "all"
@@ -50,47 +50,47 @@ class Search:
     @property
     def words(self) -> list[str]:
         """The words of `q`."""
-        return self.q.split()[:MOST_WORDS]
+        return self.q.split()[:MAX_WORDS]
 
     @property
     def narrow(self) -> bool:
-        """Whether it asks for more than a place."""
+        """Whether it has a condition besides the outcome."""
         return self != Search(where=self.where)
 
     @property
     def query(self) -> str:
-        """As the part of an address after the question mark."""
+        """The query string of its address."""
         return urlencode(self._given())
 
     def but(self, **changes: str) -> str:
-        """The address of this search with some values changed."""
+        """The query string of this search with changed values."""
         return replace(self, **changes).query  # type: ignore[arg-type]
 
     def _given(self) -> dict[str, str]:
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: f"{value:g}" if isinstance(value, float) else value
-                for name, value in found.items()
+                for name, value in values.items()
                 if value not in ("", None) and (name, value) != ("where", "all")}  # fmt: skip
 
 
 def read_search(given: Mapping[str, str]) -> Search:
-    """The search that a request asks for.
+    """Read the search of a request.
 
     Raises:
-        BadSearch: a value that cannot be.
+        BadSearch: a value is not allowed.
     """
-    found = {name: given.get(name, "").strip() for name in ("q", "where", "source", "reason", "domain")}
-    found["q"] = "".join(character for character in found["q"] if character.isprintable() or character.isspace())
-    found["domain"] = found["domain"].lower()
-    if len(found["q"]) > LONGEST_TEXT:
-        raise BadSearch(f"A search has {LONGEST_TEXT} characters at most.")
-    if (found["where"] or "all") not in WHERE:
-        raise BadSearch(f"There is no place {found['where']!r}.")
+    texts = {name: given.get(name, "").strip() for name in ("q", "where", "source", "reason", "domain")}
+    texts["q"] = "".join(character for character in texts["q"] if character.isprintable() or character.isspace())
+    texts["domain"] = texts["domain"].lower()
+    if len(texts["q"]) > MAX_TEXT:
+        raise BadSearch(f"A search has at most {MAX_TEXT} characters.")
+    if (texts["where"] or "all") not in WHERE:
+        raise BadSearch(f"There is no place {texts['where']!r}.")
     for name, pattern, what in (("domain", DOMAIN, "domain"), ("reason", REASON, "reason")):
-        if found[name] and not pattern.fullmatch(found[name]):
-            raise BadSearch(f"{found[name]!r} is no {what}.")
+        if texts[name] and not pattern.fullmatch(texts[name]):
+            raise BadSearch(f"{texts[name]!r} is no {what}.")
     low, high = (_number(given.get(name, ""), name) for name in ("low", "high"))
-    return Search(**{**found, "where": found["where"] or "all"}, low=low, high=high)
+    return Search(**{**texts, "where": texts["where"] or "all"}, low=low, high=high)
 
 
 def _number(text: str, name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Where the rows of a run's pairs lie: files of shards, most of them in key order, and how each is searched."""
+"""Segments: the files of a run that hold rows of pairs, most of them in key order, and how each is searched."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from pipeline.inspect.funnel import lost_rows
 from pipeline.run.folder import Manifest
 from pipeline.run.outcomes import WAITING
+from pipeline.serve.live_run import CachedRun, LiveRun
 from pipeline.serve.search import Search
-from pipeline.serve.watched import Watch, WatchedRun
 from pipeline.stages.publish.stage import shards_of_pieces
 from pipeline.stages.registry import OUTCOMES, STAGES
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Files with a row for each of some pairs: key, source, url, caption, and more."""
+    """The Parquet files of one stage with a row per pair: key, source, url, caption, and more."""
 
     name: str
     stage: str  # whose manifests name its shards
     ledger: bool  # whether its rows are ledger entries
     scored: bool = False  # whether its rows have a score
-    first_look: int = 4  # shards searched at first: they are small, but for those of the rules
+    initial_shards: int = 4  # shards in the first block of a search; those of the rules are large
 
-    def path(self, run: WatchedRun, shard: str) -> str:
-        """Its file of one shard."""
+    def path(self, run: CachedRun, shard: str) -> str:
+        """The path of its file of one shard."""
         return str(run.ledger_path(self.stage, shard) if self.ledger else run.path(self.stage, f"{shard}.parquet"))
 
     def rows(self, manifest: Manifest) -> int:
-        """How many rows a shard has in it."""
+        """The number of its rows in one shard."""
         if not self.ledger:
             return int(manifest.counts["out"])
         return sum(sum(lost_rows(self.stage, counts).values()) for counts in manifest.counts["sources"].values())
@@ -43,7 +43,7 @@ def _ledger_segments() -> dict[str, Segment]:
             stage,
             True,
             scored=stages.index(stage) > scored,
-            first_look=4 if STAGES[stage].per_plan_shard else 1,
+            initial_shards=4 if STAGES[stage].per_plan_shard else 1,
         )
         for key, (stage, outcome) in OUTCOMES.items()
         if outcome.ledger and stage != "read"
@@ -54,51 +54,53 @@ PLAN = Segment("plan", "plan", False)
 PUBLISHED = Segment("published", "publish", False, scored=True)
 LEDGERS = _ledger_segments()
 RULES = LEDGERS["rejected_by_rules"]
-LOST_ON_THE_WAY = tuple(segment for segment in LEDGERS.values() if STAGES[segment.stage].per_plan_shard)
-"""Their shards have the names of plan's, and a part of its pairs."""
+LOSS_SEGMENTS = tuple(segment for segment in LEDGERS.values() if STAGES[segment.stage].per_plan_shard)
+"""Ledgers of the stages after plan. Their shards are named as plan's, and hold pairs of the shard of that name."""
 DECISIONS = Segment("decisions", "select", False, scored=True)  # of all scored pairs
 SEGMENTS = {segment.name: segment for segment in (PLAN, PUBLISHED, *LEDGERS.values())}
-SEGMENTS_OF_OUTCOME = {
+SEGMENTS_BY_OUTCOME = {
     "all": (PLAN, RULES),
-    "dropped": (RULES, *LOST_ON_THE_WAY),
+    "dropped": (RULES, *LOSS_SEGMENTS),
     "published": (PUBLISHED,),
     WAITING.key: (PLAN,),
     **{key: (segment,) for key, segment in LEDGERS.items()},
 }
 
 
-def segments_of(watch: Watch, search: Search) -> list[Segment]:
-    """The segments that can hold what is looked for, in the order in which they are shown."""
-    found = SEGMENTS_OF_OUTCOME["dropped" if search.reason and search.where == "all" else search.where]
+def segments_of(live_run: LiveRun, search: Search) -> list[Segment]:
+    """The segments that a search has to read, in the order in which the list shows them."""
+    segments = SEGMENTS_BY_OUTCOME["dropped" if search.reason and search.where == "all" else search.where]
     if search.reason:
-        counted = watch.reasons(wait=False)
+        counted = live_run.reasons(wait=False)
         stages = {row["stage"] for row in counted or () if row["reason"] == search.reason}
-        found = tuple(one for one in found if one.ledger and (counted is None or one.stage in stages))
+        segments = tuple(
+            segment for segment in segments if segment.ledger and (counted is None or segment.stage in stages)
+        )
     if search.low is not None or search.high is not None:
-        found = tuple(one for one in found if one.scored or one is PLAN)
-    return list(found)
+        segments = tuple(segment for segment in segments if segment.scored or segment is PLAN)
+    return list(segments)
 
 
-def published_shards(watch: Watch, plan_shard: str) -> list[str]:
-    """The published shards, as far as they are there, that hold kept pairs of a plan shard."""
-    done = watch.run.committed("publish")
-    return [one for one in _pieces(watch).get(plan_shard, []) if one in done]
+def published_shards(live_run: LiveRun, plan_shard: str) -> list[str]:
+    """The committed published shards that hold kept pairs of a plan shard."""
+    done = live_run.run.committed("publish")
+    return [shard for shard in _pieces(live_run).get(plan_shard, []) if shard in done]
 
 
-def wholly_published(watch: Watch, plan_shard: str) -> bool:
+def wholly_published(live_run: LiveRun, plan_shard: str) -> bool:
     """Whether all kept pairs of a plan shard are published."""
-    selected = plan_shard in watch.run.committed("select")
-    return selected and len(published_shards(watch, plan_shard)) == len(_pieces(watch).get(plan_shard, []))
+    selected = plan_shard in live_run.run.committed("select")
+    return selected and len(published_shards(live_run, plan_shard)) == len(_pieces(live_run).get(plan_shard, []))
 
 
-def _pieces(watch: Watch) -> dict[str, list[str]]:
+def _pieces(live_run: LiveRun) -> dict[str, list[str]]:
     """Plan shard → published shards."""
 
     def make() -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for published, pieces in shards_of_pieces(watch.run).items():
+        published_by_plan_shard: dict[str, list[str]] = {}
+        for published, pieces in shards_of_pieces(live_run.run).items():
             for shard, _, _ in pieces:
-                found.setdefault(shard, []).append(published)
-        return found
+                published_by_plan_shard.setdefault(shard, []).append(published)
+        return published_by_plan_shard
 
-    return watch.once("pieces", make)
+    return live_run.once("pieces", make)

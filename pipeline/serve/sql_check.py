@@ -1,6 +1,6 @@
-"""Which SQL may be asked: one statement, and nothing in it but reading the views.
+"""Check SQL before it runs: one statement, which only reads the views.
 
-DuckDB says of `with t as (copy … to 'file') from t` that it is a SELECT, so its parse tree is looked at, not its type alone.
+DuckDB says of `with t as (copy … to 'file') from t` that it is a SELECT, so its parse tree is checked, not its type alone.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"
 FUNCTIONS = {
     "duckdb_columns", "duckdb_functions", "duckdb_views", "generate_series", "json_each", "range", "repeat", "unnest",
 }  # fmt: skip
-"""Table functions that may stand after FROM; all others read files, or change or reveal what is no one's business."""
+"""Table functions that are allowed after FROM; others read files, or change or reveal settings."""
 
 
 def refusal(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
-    """Why a query is refused, in words for whoever wrote it; None where it may be asked.
+    """Why a query is refused, in words for its author; None where it is allowed.
 
     Raises:
-        duckdb.Error: it is no SQL.
+        duckdb.Error: it is not SQL.
     """
     statements = connection.extract_statements(query)
     if not statements:
@@ -40,8 +40,8 @@ def refusal(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
 def without_semicolon(query: str) -> str:
     """The text of a single statement, up to its semicolon."""
     encoded = query.encode()
-    ends = [place for place, kind in duckdb.tokenize(query) if kind == duckdb.token_type.operator]
-    end = next((place for place in ends if encoded[place : place + 1] == b";"), len(encoded))
+    ends = [offset for offset, kind in duckdb.tokenize(query) if kind == duckdb.token_type.operator]
+    end = next((offset for offset in ends if encoded[offset : offset + 1] == b";"), len(encoded))
     return encoded[:end].decode()
 
 
@@ -60,13 +60,13 @@ def _refused_part(connection: duckdb.DuckDBPyConnection, query: str) -> str | No
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every part of a parse tree that says what it is."""
+    """Every node of a parse tree that has a type."""
     waiting = [tree]
     while waiting:
-        found = waiting.pop()
-        if isinstance(found, dict):
-            if isinstance(found.get("type"), str):
-                yield found
-            waiting.extend(found.values())
-        elif isinstance(found, list):
-            waiting.extend(found)
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("type"), str):
+                yield node
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)

@@ -1,4 +1,4 @@
-"""The process that answers SQL about one run: python -m pipeline.serve.sql_child. It is told what to do on standard input.
+"""The process that answers SQL about one run: python -m pipeline.serve.sql_child, driven over standard input.
 
 First line: the Setup. Then a line for each Question, and a line of JSON for each answer on standard output. It imports
 nothing but DuckDB, starts locked down, and may be killed at any time.
@@ -39,7 +39,7 @@ ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Setup:
-    """What a child needs to know of its run."""
+    """What a child needs to know about its run."""
 
     run: str  # its folder, with a slash at the end
     catalog: str  # folder of the small tables, likewise
@@ -52,7 +52,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Question:
-    """A query, and how much of its answer is wanted."""
+    """A query, and the limits of its answer."""
 
     query: str
     rows: int
@@ -76,12 +76,11 @@ def connect(setup: Setup) -> duckdb.DuckDBPyConnection:
 def answer(connection: duckdb.DuckDBPyConnection, question: Question) -> dict[str, Any]:
     """columns (name and type), rows (every cell a text, or null), more (there is more than that), seconds; or error and kind."""
     begun = time.monotonic()
-    watch = threading.Timer(question.seconds, connection.interrupt)
-    watch.start()
+    timer = threading.Timer(question.seconds, connection.interrupt)
+    timer.start()
     try:
-        why = refusal(connection, question.query)
-        if why:
-            return {"kind": "refused", "error": why}
+        if reason := refusal(connection, question.query):
+            return {"kind": "refused", "error": reason}
         return {**_ask(connection, question), "seconds": time.monotonic() - begun}
     except duckdb.InterruptException:
         return {"kind": "time", "error": f"It took more than {question.seconds:g} seconds and was stopped."}
@@ -90,22 +89,22 @@ def answer(connection: duckdb.DuckDBPyConnection, question: Question) -> dict[st
     except duckdb.Error as error:
         return {"kind": "invalid", "error": str(error)}
     finally:
-        watch.cancel()
-        watch.join()
+        timer.cancel()
+        timer.join()
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, question: Question) -> dict[str, Any]:
     text = without_semicolon(question.query)
     cells = f"select left(columns(*)::varchar, {question.cell + 1}) from (\n{text}\n) limit {question.rows + 1}"
-    if why := refusal(connection, cells):  # what runs is what was looked at
-        return {"kind": "refused", "error": why}
+    if reason := refusal(connection, cells):  # the text that runs is checked, not only the text it is made of
+        return {"kind": "refused", "error": reason}
     relation = connection.sql(text)
     columns = [[name, str(kind)] for name, kind in zip(relation.columns, relation.types, strict=True)]
-    found = connection.execute(cells)
+    cursor = connection.execute(cells)
     rows: list[tuple[str | None, ...]] = []
     size = 0
-    while len(rows) <= question.rows and (some := found.fetchmany(ROWS_AT_ONCE)):
-        for row in some:
+    while len(rows) <= question.rows and (batch := cursor.fetchmany(ROWS_AT_ONCE)):
+        for row in batch:
             size += sum(len(cell) for cell in row if cell)
             if size > question.characters:
                 return {"columns": columns, "rows": rows, "more": True}
@@ -114,26 +113,26 @@ def _ask(connection: duckdb.DuckDBPyConnection, question: Question) -> dict[str,
 
 
 def main() -> None:
-    """Answers until standard input ends."""
+    """Answer questions until standard input ends."""
     setup = Setup(**json.loads(sys.stdin.readline()))
     limit_resources(setup.process_memory)
     restricted = restrict_files([setup.run, setup.catalog, *MACHINE])
     connection = connect(setup)
-    _say({"ready": True, "restricted": restricted})
+    _send({"ready": True, "restricted": restricted})
     for line in sys.stdin:
-        found = answer(connection, Question(**json.loads(line)))
-        _say(found)
-        if found.get("kind") == "memory":
-            return  # what is left of this process after that nobody knows
+        response = answer(connection, Question(**json.loads(line)))
+        _send(response)
+        if response.get("kind") == "memory":
+            return  # the process may be damaged after that
 
 
 def question_line(question: Question) -> str:
-    """How a question travels."""
+    """The line of standard input that asks a question."""
     return json.dumps(asdict(question)) + "\n"
 
 
-def _say(found: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(found) + "\n")
+def _send(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""A few processes that answer SQL, each about one run; the service goes on whatever becomes of one."""
+"""A pool of processes that answer SQL, each about one run; the service survives the death of any of them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CHILDREN = 2  # at a time, whatever the number of runs
 GRACE = 2.0  # s beyond a question's own limit; then the process is killed
 START_SECONDS = 60.0
 WAIT_SECONDS = 10.0  # for another question to end
-MOST_BYTES = 256 << 20  # of an answer on its way here
+MAX_BYTES = 256 << 20  # of an answer on its way here
 READ_AT_ONCE = 1 << 20
 
 
 class ChildDied(WorkFailed):
-    """The process ended, or was killed, before it had answered."""
+    """The process ended, or was killed, before it answered."""
 
 
 @dataclass
@@ -55,21 +55,21 @@ class Child:
         """The answer as `sql_child.answer` gives it.
 
         Raises:
-            ChildDied: there is none; the process is gone.
+            ChildDied: the process ended without an answer.
         """
         self._write(question_line(question))
-        found = self._read(question.seconds + GRACE)
-        if found.get("kind") == "memory":
+        answer = self._read(question.seconds + GRACE)
+        if answer.get("kind") == "memory":
             self.close()
-        return found
+        return answer
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked again."""
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self.process.kill()
         self.process.communicate()
 
@@ -83,7 +83,7 @@ class Child:
             raise ChildDied("it ended by itself") from None
 
     def _read(self, seconds: float) -> dict[str, Any]:
-        """The next line; the process is killed where it takes too long or says too much."""
+        """The next message; the process is killed if that takes too long or is too large."""
         assert self.process.stdout is not None
         deadline, handle, parts = time.monotonic() + seconds, self.process.stdout.fileno(), [self.rest]
         size = len(self.rest)
@@ -92,25 +92,25 @@ class Child:
             ready = select.select([handle], [], [], max(0.0, left))[0]
             piece = os.read(handle, READ_AT_ONCE) if ready else b""
             size += len(piece)
-            if not piece or size > MOST_BYTES:
+            if not piece or size > MAX_BYTES:
                 self.close()
                 raise ChildDied("it took too long" if not ready else "it ended by itself")
             parts.append(piece)
         line, _, self.rest = b"".join(parts).partition(b"\n")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        message: dict[str, Any] = json.loads(line)
+        return message
 
 
 @dataclass
 class Pool:
-    """Hands out children: an idle one that knows the run as it is now, else a new one in the place of the oldest idle one."""
+    """Hands out children: an idle one with the same setup, else a new one, which replaces the oldest idle one."""
 
     idle: list[Child] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     free: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(CHILDREN))
 
     def ask(self, setup: Setup, question: Question) -> dict[str, Any]:
-        """The answer, also where the process died of the question."""
+        """The answer to a question; an error of kind `died` or `busy` where there is none."""
         try:
             with self._child(setup) as child:
                 return child.ask(question)
@@ -124,7 +124,7 @@ class Pool:
             return {"kind": "busy", "error": f"{CHILDREN} other queries are running; try again in a moment."}
 
     def close(self) -> None:
-        """Ends all processes that wait."""
+        """End all idle processes."""
         with self.lock:
             while self.idle:
                 self.idle.pop().close()

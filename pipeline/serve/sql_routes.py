@@ -10,11 +10,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from pipeline.inspect.catalog.views import COMMENTS
-from pipeline.serve.forms import form
+from pipeline.serve.live_run import LiveRun
 from pipeline.serve.render import page
-from pipeline.serve.service import Service, service, sql_setup
+from pipeline.serve.service import Service, form, service, sql_setup
 from pipeline.serve.sql_child import Question
-from pipeline.serve.watched import Watch
 
 router = APIRouter()
 State = Annotated[Service, Depends(service)]
@@ -43,24 +42,24 @@ EXAMPLES = {
 @router.get("/runs/{run}/sql")
 def sql(run: str, request: Request, state: State) -> Response:
     """The form. A query in the address is shown, and not run: following a link must cost nothing."""
-    watch = state.shelf.get(run)
-    return _page(state, watch, run, request.query_params.get("query", ""), None)
+    live_run = state.runs.get(run)
+    return _page(state, live_run, run, request.query_params.get("query", ""), None)
 
 
 @router.post("/runs/{run}/sql")
 def ask(run: str, given: Annotated[dict[str, str], Depends(form)], state: State) -> Response:
     """The form with an answer below it, or the answer as CSV."""
-    watch, query = state.shelf.get(run), given.get("query", "").strip()
+    live_run, query = state.runs.get(run), given.get("query", "").strip()
     as_csv = given.get("as") == "csv"
     limits = (CSV_ROWS, CSV_CHARACTERS, CSV_CELL) if as_csv else (ROWS, CHARACTERS, CELL)
-    answer = state.pool.ask(sql_setup(watch), Question(query, *limits, SECONDS))
+    answer = state.pool.ask(sql_setup(live_run), Question(query, *limits, SECONDS))
     state.metrics.queries.labels(answer.get("kind", "answered")).inc()
     if as_csv and "error" not in answer:
         return _csv(run, answer)
-    return _page(state, watch, run, query, answer)
+    return _page(state, live_run, run, query, answer)
 
 
-def _page(state: Service, watch: Watch, run: str, query: str, answer: dict[str, Any] | None) -> Response:
+def _page(state: Service, live_run: LiveRun, run: str, query: str, answer: dict[str, Any] | None) -> Response:
     status = STATUS[answer["kind"]] if answer and "error" in answer else 200
     return page(
         "sql.html",
@@ -69,25 +68,25 @@ def _page(state: Service, watch: Watch, run: str, query: str, answer: dict[str, 
         query=query,
         answer=answer,
         numbers={kind for _, kind in (answer or {}).get("columns", ()) if kind.startswith(NUMBERS)},
-        views=_views(state, watch),
+        views=_views(state, live_run),
         examples=EXAMPLES,
         limits={"seconds": SECONDS, "rows": ROWS, "csv_rows": CSV_ROWS, "cell": CELL},
     )
 
 
-def _views(state: Service, watch: Watch) -> dict[str, tuple[str, list[tuple[str, str]]]]:
+def _views(state: Service, live_run: LiveRun) -> dict[str, tuple[str, list[tuple[str, str]]]]:
     """View → its comment, and its columns with their types."""
 
     def ask() -> dict[str, list[tuple[str, str]]]:
-        answer = state.pool.ask(sql_setup(watch), Question(COLUMNS, 10_000, CHARACTERS, CELL, SECONDS))
-        found: dict[str, list[tuple[str, str]]] = {}
+        answer = state.pool.ask(sql_setup(live_run), Question(COLUMNS, 10_000, CHARACTERS, CELL, SECONDS))
+        columns: dict[str, list[tuple[str, str]]] = {}
         for view, column, kind in answer.get("rows", ()):
-            found.setdefault(view, []).append((column, kind.lower()))
-        return found
+            columns.setdefault(view, []).append((column, kind.lower()))
+        return columns
 
-    columns = watch.once("columns", ask)
+    columns = live_run.once("columns", ask)
     if not columns:
-        watch.memory.pop("columns", None)  # it could not be asked: next time, perhaps
+        live_run.memory.pop("columns", None)  # it could not be asked: next time, perhaps
     return {name: (comment, columns.get(name, [])) for name, comment in COMMENTS.items()}
 
 

@@ -43,8 +43,8 @@ def test_copies_and_failures_are_there_to_be_found(generated: Run) -> None:
         kinds = dict(catalog.sql("select kind, count(*) from clusters group by all").fetchall())
         hosts = "from downloads join plan using (key) group by domain(url) having count(*) > 50"
         shares = [share for (share,) in catalog.sql(f"select avg((status = 'failed')::int) {hosts}").fetchall()]
-        steps = "select step, min(began), max(ended) from shards where step in ('plan', 'download', 'score', 'select') group by all"
-        spans = {step: (began, ended) for step, began, ended in catalog.sql(steps).fetchall()}
+        times = catalog.sql("select stage, min(began), max(ended) from shards group by all").fetchall()
+        spans = {stage: (began, ended) for stage, began, ended in times}
     assert {
         "duplicate_pair",
         "caption_too_short",
@@ -55,7 +55,7 @@ def test_copies_and_failures_are_there_to_be_found(generated: Run) -> None:
     } <= set(rejected)
     assert kinds["same_pixels"] > 50 and kinds["near"] > 50
     assert min(shares) < 0.2 and max(shares) > 0.9
-    order = [spans[step] for step in ("plan", "download", "score", "select")]
+    order = [spans[stage] for stage in ("plan", "download", "score", "select")]
     assert all(before[1] < after[0] for before, after in pairwise(order))
 
 

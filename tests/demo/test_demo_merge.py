@@ -182,5 +182,5 @@ def test_the_report_tells_missed_and_mistaken_from_caught() -> None:
     }
     assert report.mistaken == ("laion 图1 → test image 7", "coco 图7 → coco 图3")
     assert (report.clean.pairs, report.clean.published) == (2, 1)
-    assert report.found == {"7": ("laion", "laion")}
+    assert report.test_image_sources == {"7": ("laion", "laion")}
     assert report.clusters == {3: 1}

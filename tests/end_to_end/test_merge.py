@@ -39,7 +39,7 @@ def test_every_copy_of_a_test_image_is_caught_and_named(report: MergeReport, tru
         assert tally.planted == tally.caught == tally.named > 0, tally
     planted = truth.filter(kind="test image").unique(["source", "image"])
     sources = {name[0]: tuple(sorted(rows["source"])) for name, rows in planted.group_by("match")}
-    assert report.found == sources
+    assert report.test_image_sources == sources
 
 
 def test_images_on_lists_of_test_images_are_caught_by_the_list_that_names_them(report: MergeReport) -> None:

@@ -64,8 +64,8 @@ class Calibration:
 
     def reaching(self, precision: float) -> float | None:
         """The lowest threshold whose estimated precision is at least `precision`; None where none is."""
-        found = np.flatnonzero(self.precision >= precision)
-        return float(thresholds()[found[0]]) if len(found) else None
+        positions = np.flatnonzero(self.precision >= precision)
+        return float(thresholds()[positions[0]]) if len(positions) else None
 
 
 def thresholds() -> np.ndarray:
@@ -86,7 +86,7 @@ def calibrate(
     Raises:
         RunError: the run has no scores, no such source, or lacks what is needed to score again.
     """
-    shards = [one.shard for one in run.manifests("score")]
+    shards = [manifest.shard for manifest in run.manifests("score")]
     if not shards:
         raise RunError(
             f"{run.folder} has no scores for its recipe as it is; `zhclip score --run {run.folder}` makes them"
@@ -100,10 +100,10 @@ def calibrate(
             f"{run.folder}: {f'source {source} has' if source else 'there are'} no scored pairs to calibrate"
         )
     shuffled, differences = _rescore(run, _scorer(run), shards, wanted, sample, seed)
-    few = [name for name in wanted if not shuffled[name].any()]
-    if few:
+    unshuffled = [name for name in wanted if not shuffled[name].any()]
+    if unshuffled:
         raise RunError(
-            f"{run.folder}: {', '.join(few)}: no two pairs of one shard differ in caption; nothing to shuffle"
+            f"{run.folder}: {', '.join(unshuffled)}: no two pairs of one shard differ in caption; nothing to shuffle"
         )
     return [_calibration(run, name, counts[name], shuffled[name], differences[name], mismatched) for name in wanted]
 

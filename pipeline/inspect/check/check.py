@@ -1,4 +1,4 @@
-"""Holds a run against a policy."""
+"""Check a run against a policy."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from pipeline.run.folder import RunError
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of one rule."""
+class RuleResult:
+    """The result of one rule."""
 
     rule: Rule
     name: str
-    verdict: Literal["passed", "failed", "skipped"]
+    outcome: Literal["passed", "failed", "skipped"]
     worst: Measured | None  # the figure furthest beyond the limit, or nearest to it; None where there was none
     failing: list[Measured]  # all that break the rule, the worst first
 
     @property
     def stops(self) -> bool:
-        """Whether the gate fails by it."""
-        return self.verdict == "failed" and self.rule.severity == "error"
+        """Whether the gate fails because of this rule."""
+        return self.outcome == "failed" and self.rule.severity == "error"
 
 
 class RuleError(InvalidInput):
-    """A rule that cannot be measured; `number` is its place in the policy, from 0."""
+    """A rule that cannot be measured; `number` is its position in the policy, from 0."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -50,8 +50,8 @@ def check(
     against: str | Path | None = None,
     threads: int | None = None,
     memory: str | None = None,
-) -> list[Verdict]:
-    """One verdict per rule, in the policy's order.
+) -> list[RuleResult]:
+    """Check every rule: one result each, in the policy's order.
 
     Args:
         run: a run's folder or address, as for `pipeline.inspect.catalog.connect`.
@@ -67,34 +67,34 @@ def check(
         if against is not None:
             attach(connection, PREVIOUS, against)
         gate = Gate(connection, _recipe(run), None if against is None else str(against))
-        return list(_verdicts(gate, policy, run))
+        return list(_results(gate, policy, run))
 
 
-def _verdicts(gate: Gate, policy: Policy, run: str | Path) -> Iterator[Verdict]:
+def _results(gate: Gate, policy: Policy, run: str | Path) -> Iterator[RuleResult]:
     for number, rule in enumerate(policy.rules):
         try:
-            yield _judge(gate, rule, rule.name or _own_name(rule))
+            yield _result(gate, rule, rule.name or _default_name(rule))
         except QueryError as error:
             raise RuleError(number, str(error)) from error
         except (duckdb.Error, OSError) as error:
             raise RunError(f"{run} cannot be read, which rule {rule.name or rule.kind} asks for: {error}") from error
 
 
-def _judge(gate: Gate, rule: Rule, name: str) -> Verdict:
+def _result(gate: Gate, rule: Rule, name: str) -> RuleResult:
     if rule.asks_previous and gate.against is None:
-        return Verdict(rule, name, "skipped", None, [])
-    found = sorted(rule.measure(gate), key=_furthest(rule), reverse=True)
-    failing = [one for one in found if rule.fails(one)]
-    worst = next(iter([*failing, *found]), None)
-    return Verdict(rule, name, "failed" if failing else "passed", worst, failing)
+        return RuleResult(rule, name, "skipped", None, [])
+    figures = sorted(rule.measure(gate), key=_furthest(rule), reverse=True)
+    failing = [figure for figure in figures if rule.fails(figure)]
+    worst = next(iter([*failing, *figures]), None)
+    return RuleResult(rule, name, "failed" if failing else "passed", worst, failing)
 
 
 def _furthest(rule: Rule) -> Callable[[Measured], float]:
-    return lambda one: rule.beyond(one)
+    return lambda figure: rule.beyond(figure)
 
 
-def _own_name(rule: Rule) -> str:
-    """The rule's name in a policy, with what it is of where it can be of several things."""
+def _default_name(rule: Rule) -> str:
+    """The kind of the rule, with its `of` and `per` where they are not the defaults."""
     parts = [
         part for part in (getattr(rule, "of", "scored"), getattr(rule, "per", "run")) if part not in ("scored", "run")
     ]

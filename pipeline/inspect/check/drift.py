@@ -77,7 +77,7 @@ class ScoreDrift(Rule):
         )
         return Measured(subject, float(d), note, excused=p >= self.alpha)
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         where = where_source(worst)
         return (
             "select (floor(score / 0.02) * 0.02)::decimal(4, 2) as score_from, count(*) filter (now) as pairs, "

@@ -11,7 +11,8 @@ from foundation.config import Config, load, value
 from pipeline.inspect.check.drift import ScoreDrift
 from pipeline.inspect.check.query import Query
 from pipeline.inspect.check.rule import Rule
-from pipeline.inspect.check.shares import (
+from pipeline.inspect.check.run_rules import Complete, Conservation, Contamination
+from pipeline.inspect.check.share_rules import (
     DownloadFailure,
     KeptShare,
     KeptShareChange,
@@ -19,7 +20,6 @@ from pipeline.inspect.check.shares import (
     Pairs,
     UnreadableShare,
 )
-from pipeline.inspect.check.whole import Complete, Conservation, Contamination
 
 DEFAULT = Path(__file__).with_name("default.yaml")
 KINDS: dict[str, type[Rule]] = {

@@ -45,9 +45,9 @@ class Query(Rule):
             number = None if rows[0][0] is None else float(rows[0][0])
         except (TypeError, ValueError):
             raise QueryError(f"the query gives {rows[0][0]!r}, not a number") from None
-        found = Measured(None, number, "")
-        note = "the query gives no number" if number is None else self.why if self.fails(found) else ""
+        figure = Measured(None, number, "")
+        note = "the query gives no number" if number is None else self.why if self.fails(figure) else ""
         return [Measured(None, number, note)]
 
-    def look(self, worst: Measured) -> str:  # noqa: ARG002
+    def evidence(self, worst: Measured) -> str:  # noqa: ARG002
         return " ".join(self.sql.split())

@@ -1,4 +1,4 @@
-"""What a rule is: a small piece of a policy that measures one figure of a run, for the run or for each of its parts."""
+"""The base of all rules: a rule measures one figure of a run, for the run or for each of its parts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Per = Literal["run", "source"]
 
 @dataclass(frozen=True)
 class Gate:
-    """What rules look at: the catalog of a run, and beside it that of the previous one (as schema `previous`)."""
+    """What rules measure: the catalog of a run, and that of the previous run as schema `previous`."""
 
     connection: duckdb.DuckDBPyConnection
     recipe: Recipe
-    against: str | None  # where the previous run lies
+    against: str | None  # folder or address of the previous run
 
     def rows(self, sql: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a query on the catalog; `values` are its parameters."""
@@ -38,7 +38,7 @@ class Measured:
     subject: str | None  # the source, domain or caption that it is of; None: the whole run
     value: float | None  # None where there is nothing to measure
     note: str  # the counts behind it
-    excused: bool = False  # beyond the limit, but no more than chance would do
+    excused: bool = False  # beyond the limit, but within what chance explains
 
 
 class Rule(Config):
@@ -56,8 +56,8 @@ class Rule(Config):
         """The figures; none where the run has no such part, which passes."""
 
     @abstractmethod
-    def look(self, worst: Measured) -> str:
-        """SQL on the run's catalog that shows what is behind the figure furthest beyond the limit."""
+    def evidence(self, worst: Measured) -> str:
+        """SQL on the run's catalog that shows the rows behind the figure furthest beyond the limit."""
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> Rule:
@@ -80,16 +80,16 @@ class Rule(Config):
         """Least and largest figure allowed."""
         return getattr(self, "min", None), getattr(self, "max", None)
 
-    def beyond(self, found: Measured) -> float:
-        """How far a figure lies beyond its limits: negative or 0 within; infinite where there is no figure."""
-        if found.value is None or math.isnan(found.value):
+    def beyond(self, figure: Measured) -> float:
+        """How far a figure is beyond its limits: 0 or less within them; infinite where there is no figure."""
+        if figure.value is None or math.isnan(figure.value):
             return math.inf
         low, high = self.limits
-        return max(-math.inf if low is None else low - found.value, -math.inf if high is None else found.value - high)
+        return max(-math.inf if low is None else low - figure.value, -math.inf if high is None else figure.value - high)
 
-    def fails(self, found: Measured) -> bool:
+    def fails(self, figure: Measured) -> bool:
         """Whether a figure breaks the rule. One that equals its limit does not."""
-        return self.beyond(found) > 0 and not found.excused
+        return self.beyond(figure) > 0 and not figure.excused
 
 
 def measured(rows: Sequence[tuple[Any, ...]]) -> list[Measured]:
@@ -107,6 +107,6 @@ def quoted(text: str | None) -> str:
     return "'" + (text or "").replace("'", "''") + "'"
 
 
-def where_source(found: Measured) -> str:
+def where_source(figure: Measured) -> str:
     """`where source = …` of the subject, or nothing for the whole run."""
-    return f" where source = {quoted(found.subject)}" if found.subject is not None else ""
+    return f" where source = {quoted(figure.subject)}" if figure.subject is not None else ""

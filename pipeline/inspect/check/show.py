@@ -1,4 +1,4 @@
-"""Verdicts as a table for people and as JSON for machines."""
+"""Print the results of a check as a table, or give them as JSON."""
 
 from __future__ import annotations
 
@@ -11,95 +11,97 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.inspect.check.check import Verdict
+from pipeline.inspect.check.check import RuleResult
 from pipeline.inspect.check.rule import PREVIOUS, Measured, Rule
 
 MARKS = {"passed": "[green]✓[/]", "failed": "[bold red]✗[/]", "warned": "[yellow]![/]", "skipped": "[dim]–[/]"}
-MOST_LISTED = 100  # parts in JSON that break one rule
+MAX_LISTED = 100  # parts in JSON that break one rule
 
 
-def as_json(run: str, policy: str, against: str | None, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Plain JSON types; `passed` is what the exit code says."""
+def as_json(run: str, policy: str, against: str | None, results: Sequence[RuleResult]) -> dict[str, Any]:
+    """The results in plain JSON types; `passed` agrees with the exit code."""
     return {
         "run": run,
         "policy": policy,
         "against": against,
-        "passed": not any(one.stops for one in verdicts),
-        "rules": [_rule_json(one) for one in verdicts],
+        "passed": not any(result.stops for result in results),
+        "rules": [_rule_json(result) for result in results],
     }
 
 
-def print_verdicts(run: str, against: str | None, verdicts: Sequence[Verdict], console: Console) -> None:
-    """A line per rule; then, for each one that is broken, all about it: what it means and what to look at next."""
+def print_results(run: str, against: str | None, results: Sequence[RuleResult], console: Console) -> None:
+    """Print a line per rule; then, for each broken rule, what it means and a query for a closer look."""
     table = Table(box=None, pad_edge=False, show_edge=False, expand=True)
     table.add_column("")
     table.add_column("rule", no_wrap=True)
     table.add_column("measured", justify="right", no_wrap=True)
     table.add_column("limit", no_wrap=True)
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
-    for one in verdicts:
-        found = "" if one.worst is None else _number(one.rule, one.worst.value)
-        table.add_row(MARKS[_state(one)], escape(one.name), found, _limit(one.rule), escape(_explanation(one)))
+    for result in results:
+        figure = "" if result.worst is None else _number(result.rule, result.worst.value)
+        table.add_row(
+            MARKS[_state(result)], escape(result.name), figure, _limit(result.rule), escape(_explanation(result))
+        )
     console.print(table)
-    for one in verdicts:
-        if one.verdict == "failed" and one.worst is not None:
-            _print_next(run, against, one, one.worst, console)
-    console.print(_last_line(verdicts))
+    for result in results:
+        if result.outcome == "failed" and result.worst is not None:
+            _print_next(run, against, result, result.worst, console)
+    console.print(_last_line(results))
 
 
-def _state(one: Verdict) -> str:
-    return "warned" if one.verdict == "failed" and one.rule.severity == "warn" else one.verdict
+def _state(result: RuleResult) -> str:
+    return "warned" if result.outcome == "failed" and result.rule.severity == "warn" else result.outcome
 
 
-def _explanation(one: Verdict) -> str:
-    if one.verdict == "skipped":
+def _explanation(result: RuleResult) -> str:
+    if result.outcome == "skipped":
         return "compares with a previous run; name it with --against"
-    if one.worst is None:
+    if result.worst is None:
         return "the run has nothing that this rule looks at"
-    text = ": ".join(part for part in (one.worst.subject, one.worst.note) if part)
-    if one.worst.excused and one.rule.beyond(one.worst) > 0:
+    text = ": ".join(part for part in (result.worst.subject, result.worst.note) if part)
+    if result.worst.excused and result.rule.beyond(result.worst) > 0:
         text += "; no more than chance"
-    return text + (f"; {len(one.failing) - 1:,} more beyond the limit" if len(one.failing) > 1 else "")
+    return text + (f"; {len(result.failing) - 1:,} more beyond the limit" if len(result.failing) > 1 else "")
 
 
-def _print_next(run: str, against: str | None, one: Verdict, worst: Measured, console: Console) -> None:
-    colour = "red" if one.rule.severity == "error" else "yellow"
-    text = f"{_explanation(one)}. {one.rule.advice}".removesuffix(" ")
-    console.print(f"\n[{colour}]{escape(one.name)}[/]: {escape(text)}", highlight=False)
-    attach = f"--attach {PREVIOUS}={shlex.quote(against)} " if against and one.rule.asks_previous else ""
-    command = f"zhclip sql {shlex.quote(run)} {attach}{_shell(one.rule.look(worst))}"
+def _print_next(run: str, against: str | None, result: RuleResult, worst: Measured, console: Console) -> None:
+    colour = "red" if result.rule.severity == "error" else "yellow"
+    text = f"{_explanation(result)}. {result.rule.advice}".removesuffix(" ")
+    console.print(f"\n[{colour}]{escape(result.name)}[/]: {escape(text)}", highlight=False)
+    attach = f"--attach {PREVIOUS}={shlex.quote(against)} " if against and result.rule.asks_previous else ""
+    command = f"zhclip sql {shlex.quote(run)} {attach}{_shell(result.rule.evidence(worst))}"
     console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
 
 
-def _last_line(verdicts: Sequence[Verdict]) -> str:
-    counts = {state: sum(_state(one) == state for one in verdicts) for state in MARKS}
+def _last_line(results: Sequence[RuleResult]) -> str:
+    counts = {state: sum(_state(result) == state for result in results) for state in MARKS}
     names = {"passed": "passed", "failed": "failed", "warned": "to look at", "skipped": "skipped"}
     text = ", ".join(f"{count} {names[state]}" for state, count in counts.items() if count)
     return f"\n[bold red]failed[/]: {text}" if counts["failed"] else f"\n[bold green]passed[/]: {text}"
 
 
-def _rule_json(one: Verdict) -> dict[str, Any]:
-    low, high = one.rule.limits
-    worst = one.worst
+def _rule_json(result: RuleResult) -> dict[str, Any]:
+    low, high = result.rule.limits
+    worst = result.worst
     return {
-        "name": one.name,
-        "rule": one.rule.kind,
-        "severity": one.rule.severity,
-        "verdict": one.verdict,
+        "name": result.name,
+        "rule": result.rule.kind,
+        "severity": result.rule.severity,
+        "verdict": result.outcome,
         "subject": worst.subject if worst else None,
         "measured": _finite(worst.value) if worst else None,
         "min": low,
         "max": high,
-        "explanation": _explanation(one),
-        "advice": one.rule.advice if one.verdict == "failed" else None,
-        "sql": one.rule.look(worst) if one.verdict == "failed" and worst else None,
-        "failing": list(_failing(one)),
+        "explanation": _explanation(result),
+        "advice": result.rule.advice if result.outcome == "failed" else None,
+        "sql": result.rule.evidence(worst) if result.outcome == "failed" and worst else None,
+        "failing": list(_failing(result)),
     }
 
 
-def _failing(one: Verdict) -> Iterator[dict[str, Any]]:
-    for found in one.failing[:MOST_LISTED]:
-        yield {"subject": found.subject, "measured": _finite(found.value), "note": found.note}
+def _failing(result: RuleResult) -> Iterator[dict[str, Any]]:
+    for figure in result.failing[:MAX_LISTED]:
+        yield {"subject": figure.subject, "measured": _finite(figure.value), "note": figure.note}
 
 
 def _finite(number: float | None) -> float | None:

@@ -32,16 +32,16 @@ def drawn(make: Callable[[int], Any], label: str) -> str:
     return "".join(f'<figure class="{name}">{_svg(make(width), label)}</figure>' for name, width in sizes.items())
 
 
-def funnel(found: Figures) -> str:
+def funnel(figures: Figures) -> str:
     """Where the rows of each source went: a bar a source, as shares."""
-    order = [name for name in OUTCOME_LABELS if any(row[name] for row in found["funnel"])]
+    order = [name for name in OUTCOME_LABELS if any(row[name] for row in figures["funnel"])]
     values = [
         {"source": row["source"], "place": OUTCOME_LABELS[name], "rows": row[name], "order": position}
-        for row in found["funnel"]
+        for row in figures["funnel"]
         for position, name in enumerate(order)
         if row[name]
     ]
-    sources = [row["source"] for row in found["funnel"]]
+    sources = [row["source"] for row in figures["funnel"]]
 
     def make(width: int) -> alt.Chart:
         colour = alt.Scale(
@@ -61,9 +61,9 @@ def funnel(found: Figures) -> str:
     return drawn(make, "Share of each source's rows by where they ended")
 
 
-def upset(found: Figures) -> str:
+def upset(figures: Figures) -> str:
     """How reasons overlap: a bar for each combination, its reasons as dots below it."""
-    combinations = found["combinations"][:LARGEST]
+    combinations = figures["combinations"][:LARGEST]
     totals = {
         name: sum(row["pairs"] for row in combinations if name in row["reasons"])
         for name in itertools.chain.from_iterable(row["reasons"] for row in combinations)
@@ -95,9 +95,9 @@ def upset(found: Figures) -> str:
     return drawn(make, "Pairs dropped by each combination of reasons")
 
 
-def scores(found: Figures, source: str) -> str:
+def scores(figures: Figures, source: str) -> str:
     """Histogram of one source's scores with its threshold."""
-    bins = found.scored[source]
+    bins = figures.scored[source]
     threshold = bins[0]["min_score"]
     values = [{"score": row["bin"] / 100, "end": (row["bin"] + 1) / 100, "pairs": row["pairs"]} for row in _crowd(bins)]
 
@@ -121,18 +121,18 @@ def scores(found: Figures, source: str) -> str:
     return drawn(make, f"Scores of {source}; pairs left of the line are dropped")
 
 
-def lengths(found: Figures) -> str:
+def lengths(figures: Figures) -> str:
     """Caption lengths of kept and dropped pairs."""
-    values = [row | {"end": row["characters"] + 1} for row in found["lengths"]]
+    values = [row | {"end": row["characters"] + 1} for row in figures["lengths"]]
     return drawn(
         lambda width: _two_sides(values, width, "characters", "characters (61: more than 60)"), "Caption lengths"
     )
 
 
-def errors(found: Figures) -> str:
+def errors(figures: Figures) -> str:
     """Download errors by class over the time of the run."""
     totals: dict[str, int] = {}
-    for row in found["errors"]:
+    for row in figures["errors"]:
         totals[row["reason"]] = totals.get(row["reason"], 0) + row["pairs"]
     named = sorted(totals, key=lambda name: -totals[name])[:6]
     values = [
@@ -141,7 +141,7 @@ def errors(found: Figures) -> str:
             "kind": row["reason"] if row["reason"] in named else "others",
             "pairs": row["pairs"],
         }
-        for row in found["errors"]
+        for row in figures["errors"]
     ]
     kinds = [*named, *(["others"] if len(totals) > len(named) else [])]
 

@@ -16,7 +16,7 @@ OUTCOME_LABELS = {
     **{key: outcome.label.capitalize() for key, (_, outcome) in reversed(list(OUTCOMES.items()))},
     WAITING.key: WAITING.label.capitalize(),
 }
-"""What can become of a row, from the end of the flow to its beginning."""
+"""Outcome → label, from the end of the flow to its beginning."""
 
 FUNNEL = f"""
     select source, sum(rows)::bigint as read,
@@ -139,27 +139,27 @@ class Figures:
     @property
     def reason_totals(self) -> dict[str, tuple[str, int, int]]:
         """reason → (stage, pairs with it, pairs with it alone) over all sources, the most frequent first."""
-        found: dict[str, tuple[str, int, int]] = {}
+        totals: dict[str, tuple[str, int, int]] = {}
         for row in self["reasons"]:
-            _, pairs, only = found.get(row["reason"], ("", 0, 0))
-            found[row["reason"]] = (row["stage"], pairs + row["pairs"], only + row["only"])
-        return dict(sorted(found.items(), key=lambda item: (-item[1][1], item[0])))
+            _, pairs, only = totals.get(row["reason"], ("", 0, 0))
+            totals[row["reason"]] = (row["stage"], pairs + row["pairs"], only + row["only"])
+        return dict(sorted(totals.items(), key=lambda item: (-item[1][1], item[0])))
 
     @property
     def scored(self) -> dict[str, list[Row]]:
         """source → its bins of scores."""
-        found: dict[str, list[Row]] = {}
+        bins: dict[str, list[Row]] = {}
         for row in self["scores"]:
-            found.setdefault(row["source"], []).append(row)
-        return found
+            bins.setdefault(row["source"], []).append(row)
+        return bins
 
     def passing(self, source: str, threshold: float) -> float:
         """Share of a source's scored pairs with at least this score; `threshold` in whole hundredths."""
         bins = self.scored[source]
-        lowest = round(threshold * 100)
-        return sum(row["pairs"] for row in bins if row["bin"] >= lowest) / sum(row["pairs"] for row in bins)
+        first_bin = round(threshold * 100)
+        return sum(row["pairs"] for row in bins if row["bin"] >= first_bin) / sum(row["pairs"] for row in bins)
 
 
-def figures(run: Run, connection: duckdb.DuckDBPyConnection) -> Figures:
-    """Asks every query of FIGURES; the report's words and pictures come from `words` and `gallery`."""
+def read_figures(run: Run, connection: duckdb.DuckDBPyConnection) -> Figures:
+    """Run every query of FIGURES. Words and images of the report come from `words` and `gallery`."""
     return Figures(run, {name: rows(connection, sql) for name, sql in FIGURES.items()})

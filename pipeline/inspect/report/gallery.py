@@ -45,11 +45,13 @@ class Gallery:
     cards: list[Card]
 
 
-def galleries(run: Run, connection: duckdb.DuckDBPyConnection, found: Figures, seed: int, shown: int) -> list[Gallery]:
+def galleries(
+    run: Run, connection: duckdb.DuckDBPyConnection, figures: Figures, seed: int, shown: int
+) -> list[Gallery]:
     """All galleries; which pairs are shown follows from `seed`."""
     kinds = [
-        ("Kept", "published pairs", found.published, "select *, [] as reasons, null as detail from pairs"),
-        *_borderline(found),
+        ("Kept", "published pairs", figures.published, "select *, [] as reasons, null as detail from pairs"),
+        *_borderline(figures),
         *(
             (
                 f"Dropped: {reason}",
@@ -57,15 +59,15 @@ def galleries(run: Run, connection: duckdb.DuckDBPyConnection, found: Figures, s
                 pairs,
                 f"select * from rejected where list_contains(reasons, '{reason}')",
             )
-            for reason, (stage, pairs, _) in list(found.reason_totals.items())[:REASONS_SHOWN]
+            for reason, (stage, pairs, _) in list(figures.reason_totals.items())[:REASONS_SHOWN]
         ),
     ]
     made = [_gallery(run, connection, kind, seed, shown) for kind in kinds]
-    return [one for one in made if one.cards]
+    return [gallery for gallery in made if gallery.cards]
 
 
-def _borderline(found: Figures) -> list[tuple[str, str, int, str]]:
-    if not any(row["min_score"] is not None for row in found["scores"]):
+def _borderline(figures: Figures) -> list[tuple[str, str, int, str]]:
+    if not any(row["min_score"] is not None for row in figures["scores"]):
         return []
     near = "select key, source, score, min_score from decisions where min_score is not null"
     above = f"{near} and score >= min_score and score < min_score + {MARGIN}"

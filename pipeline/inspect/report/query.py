@@ -12,9 +12,9 @@ Row = dict[str, Any]
 
 
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[Row]:
-    """The answer, a dict per row. `$name` in the query is the value of that name."""
-    found = connection.sql(sql, params=values) if values else connection.sql(sql)
-    return found.to_arrow_table().to_pylist()
+    """Run a query: a dict per row. `$name` in the query stands for the value of that name."""
+    relation = connection.sql(sql, params=values) if values else connection.sql(sql)
+    return relation.to_arrow_table().to_pylist()
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class KeyRange:
     last: str
 
     @classmethod
-    def holding(cls, wanted: int, among: int, seed: int) -> KeyRange:
-        """A range that holds about `wanted` of `among` keys, at a place that `seed` chooses; all of them if there are fewer."""
-        share = min(1.0, wanted / max(1, among))
+    def holding(cls, wanted: int, total: int, seed: int) -> KeyRange:
+        """A range that holds about `wanted` of `total` keys, at a position drawn with `seed`; all keys if there are fewer."""
+        share = min(1.0, wanted / max(1, total))
         start = random.Random(seed).uniform(0, 1 - share)
         last = min(0xFFFFFFFF, int((start + share) * 2**32))
         return cls(f"{int(start * 2**32):08x}" + 24 * "0", f"{last:08x}" + 24 * "f")
 
     @property
     def sql(self) -> str:
-        """As a condition on the column `key`."""
+        """The range as an SQL condition on the column `key`."""
         return f"key between '{self.first}' and '{self.last}'"

@@ -70,7 +70,7 @@ def words(connection: duckdb.DuckDBPyConnection, seed: int, shown: int = 15) -> 
 
 def blacklist_hits(run: Run, connection: duckdb.DuckDBPyConnection, seed: int) -> tuple[int, list[Hit]]:
     """How many blacklisted captions were looked at, and the entries found in them, the most frequent first."""
-    found = rows(
+    rejected = rows(
         connection,
         "select source, caption from rejected where array_to_string(reasons, ' ') like '%blacklist\\_%' escape '\\' "
         "and key is not null order by md5(key || $seed), row limit $limit",
@@ -79,20 +79,20 @@ def blacklist_hits(run: Run, connection: duckdb.DuckDBPyConnection, seed: int) -
     )
     hits: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], str] = {}
-    for source in sorted({row["source"] for row in found}):
-        captions = [row["caption"] for row in found if row["source"] == source]
+    for source in sorted({row["source"] for row in rejected}):
+        captions = [row["caption"] for row in rejected if row["source"] == source]
         for hit, positions in (run.recipe.sources[source].rules.blacklist or Blacklist()).hits(captions).items():
             hits[hit] += len(positions)
             examples.setdefault(hit, captions[positions[0]])
     ordered = sorted(hits.items(), key=lambda item: (-item[1], item[0]))
-    return len(found), [Hit(*hit, count, examples[hit]) for hit, count in ordered]
+    return len(rejected), [Hit(*hit, count, examples[hit]) for hit, count in ordered]
 
 
 def _sample(connection: duckdb.DuckDBPyConnection, view: str, condition: str, seed: int) -> list[str]:
     among = rows(connection, f"select count(*) as pairs from {view} where {condition}")[0]["pairs"]
     part = KeyRange.holding(SAMPLE, among, seed)
-    found = rows(connection, f"select caption from {view} where {condition} and {part.sql} order by key, caption")
-    return [row["caption"] for row in found]
+    sample = rows(connection, f"select caption from {view} where {condition} and {part.sql} order by key, caption")
+    return [row["caption"] for row in sample]
 
 
 def _shares(captions: Iterable[str]) -> dict[str, float]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.inspect.catalog import connect
-from pipeline.inspect.report.against import changes
-from pipeline.inspect.report.figures import figures
+from pipeline.inspect.report.diff import changes
+from pipeline.inspect.report.figures import read_figures
 from pipeline.inspect.report.page import Options, render
 from pipeline.run.files import write_atomically
 from pipeline.stages.opening import read_run
@@ -39,7 +39,7 @@ def write_report(
         compared = None
         if against is not None:
             with connect(against, memory=memory) as other:
-                compared = changes(figures(run, connection), figures(read_run(against), other))
+                compared = changes(read_figures(run, connection), read_figures(read_run(against), other))
         text = render(run, connection, Options(seed, cards, prices), compared, "" if against is None else against.name)
     write_atomically(path, text)
     return len(text.encode())

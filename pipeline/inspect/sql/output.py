@@ -34,45 +34,45 @@ def statements(
     Raises:
         duckdb.Error: a statement is wrong; those before it have run.
     """
-    found = connection.extract_statements(text)
-    for number, one in enumerate(found, 1):
-        asks = duckdb.ExpectedResultType.QUERY_RESULT in one.expected_result_type
+    parsed = connection.extract_statements(text)
+    for number, statement in enumerate(parsed, 1):
+        asks = duckdb.ExpectedResultType.QUERY_RESULT in statement.expected_result_type
         if not asks:
-            connection.execute(one)
-        yield (connection.sql(one) if asks else None), number == len(found)
+            connection.execute(statement)
+        yield (connection.sql(statement) if asks else None), number == len(parsed)
 
 
 def as_table(answer: duckdb.DuckDBPyRelation, console: Console) -> str:
     """Prints the first rows, one below the other where a table would be too wide; returns how many, in words."""
-    found = answer.limit(SHOWN + 1).to_arrow_table()
-    numbers = [pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in found.schema]
-    values = [column.to_pylist() for column in found.slice(0, SHOWN).columns]
-    cells = [[cell(one) for one in column] for column in values]
-    rows = min(found.num_rows, SHOWN)
-    widths = _widths(found.column_names, cells, numbers, console.width)
+    first_rows = answer.limit(SHOWN + 1).to_arrow_table()
+    numbers = [pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in first_rows.schema]
+    values = [column.to_pylist() for column in first_rows.slice(0, SHOWN).columns]
+    cells = [[cell(content) for content in column] for column in values]
+    rows = min(first_rows.num_rows, SHOWN)
+    widths = _widths(first_rows.column_names, cells, numbers, console.width)
     if widths is not None:
-        console.print(_table(found.column_names, cells, numbers, widths))
+        console.print(_table(first_rows.column_names, cells, numbers, widths))
         shown = rows
     else:
         shown = min(rows, RECORDS)
-        _print_records(found.column_names, values, shown, console)
-    more = found.num_rows > shown
+        _print_records(first_rows.column_names, values, shown, console)
+    more = first_rows.num_rows > shown
     if more:
         console.print(f"… the first {shown} rows; all of them with --csv, --json or --parquet FILE", style="dim")
     return f"{'more than ' if more else ''}{shown:,} row{'' if shown == 1 else 's'}"
 
 
-def cell(found: Any, longest: int | None = WIDEST) -> str:
+def cell(content: Any, longest: int | None = WIDEST) -> str:
     """A value for people: grouped digits, one line, not too long; NULL as a dot."""
-    if found is None:
+    if content is None:
         return "·"
-    if isinstance(found, bool):
-        return str(found).lower()
-    if isinstance(found, int):
-        return f"{found:,}"
-    if isinstance(found, float):
-        return f"{found:,.4g}" if abs(found) < 1000 else f"{found:,.1f}"
-    text = visible(" ".join((", ".join(map(str, found)) if isinstance(found, list) else str(found)).split()))
+    if isinstance(content, bool):
+        return str(content).lower()
+    if isinstance(content, int):
+        return f"{content:,}"
+    if isinstance(content, float):
+        return f"{content:,.4g}" if abs(content) < 1000 else f"{content:,.1f}"
+    text = visible(" ".join((", ".join(map(str, content)) if isinstance(content, list) else str(content)).split()))
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -83,7 +83,12 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one == JOINER else one.encode("unicode_escape").decode() for one in text)
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    shown = character.isprintable() or character == JOINER
+    return character if shown else character.encode("unicode_escape").decode()
 
 
 def as_csv(answer: duckdb.DuckDBPyRelation, file: IO[bytes] | None = None) -> None:
@@ -123,7 +128,7 @@ def _table(names: Sequence[str], cells: list[list[str]], numbers: list[bool], wi
     for name, number in zip(names, numbers, strict=True):
         table.add_column(Text(name), justify="right" if number else "left", no_wrap=True)
     for row in zip(*cells, strict=True):
-        table.add_row(*(_cut(one, width) for one, width in zip(row, widths, strict=True)))
+        table.add_row(*(_cut(text, width) for text, width in zip(row, widths, strict=True)))
     return table
 
 
@@ -161,20 +166,20 @@ def _print_records(names: Sequence[str], values: list[list[Any]], rows: int, con
         console.print(table)
 
 
-def _is_plain(found: pa.DataType) -> bool:
+def _is_plain(kind: pa.DataType) -> bool:
     """Whether Arrow's CSV writer knows the type."""
     kinds = pa.types
     tests = (
         kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_string, kinds.is_large_string, kinds.is_date,
         kinds.is_timestamp, kinds.is_null,
     )  # fmt: skip
-    return any(test(found) for test in tests)
+    return any(test(kind) for test in tests)
 
 
 def _as_text(column: pa.Array) -> pa.Array:
     nested = pa.types.is_nested(column.type)
     texts = [
-        None if one is None else json.dumps(one, ensure_ascii=False, default=str) if nested else str(one)
-        for one in column.to_pylist()
+        None if content is None else json.dumps(content, ensure_ascii=False, default=str) if nested else str(content)
+        for content in column.to_pylist()
     ]
     return pa.array(texts, pa.string())

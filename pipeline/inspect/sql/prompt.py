@@ -68,8 +68,8 @@ def answer(connection: duckdb.DuckDBPyConnection, text: str, console: Console) -
     begun = time.monotonic()
 
     def work() -> None:
-        for found, _ in statements(connection, text):
-            rows = "done" if found is None else as_table(found, console)
+        for answer, _ in statements(connection, text):
+            rows = "done" if answer is None else as_table(answer, console)
             console.print(f"{rows}, {time.monotonic() - begun:.2f} s", style="dim", highlight=False)
 
     return _try(connection, work, console)
@@ -81,15 +81,15 @@ def write(connection: duckdb.DuckDBPyConnection, query: str, command: str, conso
     path = Path(name.strip()).expanduser()
 
     def work() -> None:
-        found = [answered for answered, _ in statements(connection, query) if answered is not None]
-        if not found:
+        answers = [answer for answer, _ in statements(connection, query) if answer is not None]
+        if not answers:
             console.print("nothing was answered yet", highlight=False)
         elif kind == ".parquet":
-            as_parquet(found[-1], path)
+            as_parquet(answers[-1], path)
         else:
             with path.open("wb") as file:
-                as_csv(found[-1], file)
-        if found:
+                as_csv(answers[-1], file)
+        if answers:
             console.print(f"[green]done[/] {escape(str(path))}", highlight=False)
 
     return _try(connection, work, console)

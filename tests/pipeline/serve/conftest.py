@@ -19,8 +19,9 @@ import pytest
 import uvicorn
 
 from pipeline.run.folder import Run
+from pipeline.run.names import FORMAT_FILE
+from pipeline.serve.access import Access
 from pipeline.serve.app import create_app
-from pipeline.serve.guard import Access
 from tests.support.runs import REPOSITORY
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -53,6 +54,7 @@ def shelf(finished: Run, merged: Run, tmp_path_factory: pytest.TempPathFactory) 
     for name in ("broken", "<b>odd", "a b"):
         (folder / name).mkdir()
         (folder / name / "recipe.yaml").write_text("sources: [", encoding="utf-8")
+        shutil.copy(finished.folder / FORMAT_FILE, folder / name)
     (folder / "notes").mkdir()
     (folder.parent / "secret.html").write_text("secret", encoding="utf-8")
     (folder / "merged" / "report.html").write_text(

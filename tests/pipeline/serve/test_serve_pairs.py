@@ -16,15 +16,14 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.serve import watched
-from pipeline.serve.guard import Access
-from pipeline.serve.listing import Place, find
+from pipeline.serve.access import Access
+from pipeline.serve.history import met_again
+from pipeline.serve.listing import Position, find
+from pipeline.serve.live_run import LiveRun
 from pipeline.serve.pair import Pair
-from pipeline.serve.runs import Shelf
+from pipeline.serve.runs import RunIndex
 from pipeline.serve.search import BadSearch, Search, read_search
 from pipeline.serve.sql_child import SETTINGS
-from pipeline.serve.story import met_again
-from pipeline.serve.watched import Watch
 from tests.pipeline.serve.conftest import HOSTILE, served
 
 CARD = re.compile(r'<li class="card">\s*<a href="/runs/[^/]+/pairs/([0-9a-f]{32})')
@@ -164,8 +163,8 @@ def test_images_are_the_bytes_of_the_tar(address: str, shelf: Path) -> None:
     folder = shelf / "merged"
     for row in rows(folder, "dataset")[:5]:
         answer = httpx.get(f"{address}/runs/merged/images/{row['key']}.jpg")
-        place = (folder / "dataset" / row["tar"]).read_bytes()[row["offset"] : row["offset"] + row["length"]]
-        assert answer.content == place
+        position = (folder / "dataset" / row["tar"]).read_bytes()[row["offset"] : row["offset"] + row["length"]]
+        assert answer.content == position
         assert answer.headers["content-type"] == "image/jpeg"
         assert answer.headers["x-content-type-options"] == "nosniff" and "max-age" in answer.headers["cache-control"]
     dropped = ledger(folder, "select")[0]["key"]
@@ -239,20 +238,20 @@ def test_a_search_that_cannot_be_is_told(address: str) -> None:
 def test_a_search_that_takes_too_long_goes_on_where_it_stopped(shelf: Path) -> None:
     import duckdb
 
-    watch, connection = Watch(shelf / "finished"), duckdb.connect()
+    live_run, connection = LiveRun(shelf / "finished"), duckdb.connect()
     connection.execute(SETTINGS)
-    search, found, place, steps = Search(q="星"), list[Place](), None, 0
+    search, found, position, steps = Search(q="星"), list[Position](), None, 0
     while True:
-        page = find(connection, watch, search, place, budget=-1 if steps % 2 else 0.001)
-        found += page.places
+        page = find(connection, live_run, search, position, budget=-1 if steps % 2 else 0.001)
+        found += page.positions
         steps += 1
-        place = page.stopped or (page.places[-1] if page.more else None)
-        if place is None or steps > 500:
+        position = page.stopped or (page.positions[-1] if page.more else None)
+        if position is None or steps > 500:
             break
         if steps % 2 == 0:  # a budget of less than nothing searches nothing, and says so
-            assert not page.places and page.stopped
+            assert not page.positions and page.stopped
     assert [str(one) for one in found] == [
-        str(one) for one in find(connection, watch, search, size=10**6, budget=60).places
+        str(one) for one in find(connection, live_run, search, size=10**6, budget=60).positions
     ]
 
 
@@ -265,21 +264,21 @@ def test_an_unfinished_run(address: str, shelf: Path) -> None:
 
 
 def test_progress_is_live_and_cheap(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched, "LOOK_AGAIN", 0)
+    monkeypatch.setattr("pipeline.serve.live_run.REFRESH_SECONDS", 0)
     folder = tmp_path / "run"
     shutil.copytree(shelf / "finished", folder)
     manifests = sorted((folder / "dataset").glob("[0-9]*.json"))
     taken = manifests[-1].read_text(encoding="utf-8")
     manifests[-1].unlink()
-    watch = Shelf(folder).get("run")
-    assert not watch.progress().complete
+    live_run = RunIndex(folder).get("run")
+    assert not live_run.progress().complete
     manifests[-1].write_text(taken, encoding="utf-8")
     long_ago = time.time() - 60
     for stage in folder.iterdir():
         os.utime(stage, (long_ago, long_ago))  # changed so long ago that it is settled
-    assert watch.progress().complete
-    state = watch.progress().state
+    assert live_run.progress().complete
+    state = live_run.progress().state
     (folder / "read").touch()  # as nothing changed, no manifest is read again
-    before = dict(watch.run.seen["publish"].found)
-    assert watch.progress().state != state
-    assert all(watch.run.committed("publish")[name] is found for name, found in before.items())
+    before = dict(live_run.run.seen["publish"].manifests)
+    assert live_run.progress().state != state
+    assert all(live_run.run.committed("publish")[name] is manifest for name, manifest in before.items())

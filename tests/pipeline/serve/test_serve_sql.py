@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from pipeline.serve import sql_check
-from pipeline.serve.runs import Shelf
+from pipeline.serve.runs import RunIndex
 from pipeline.serve.service import sql_setup
 from pipeline.serve.sql_child import Question, Setup
 from pipeline.serve.sql_pool import Pool
@@ -82,7 +82,7 @@ selekt 1
 
 @pytest.fixture(scope="module")
 def setup(shelf: Path) -> Setup:
-    return sql_setup(Shelf(shelf).get("merged"))
+    return sql_setup(RunIndex(shelf).get("merged"))
 
 
 @pytest.fixture(scope="module")

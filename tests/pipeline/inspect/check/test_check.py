@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from foundation.config import ConfigError
-from pipeline.inspect.check.check import RuleError, Verdict, check
+from pipeline.inspect.check.check import RuleError, RuleResult, check
 from pipeline.inspect.check.drift import p_value
 from pipeline.inspect.check.policy import DEFAULT, Policy, load_policy
 from pipeline.run.folder import Run
@@ -28,7 +28,7 @@ def policy(*rules: dict[str, Any]) -> Policy:
     return Policy.model_validate({"rules": list(rules)})
 
 
-def one(run: Path, against: Path | None = None, **rule: Any) -> Verdict:
+def one(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
     return check(run, policy(rule), against)[0]
 
 
@@ -60,36 +60,36 @@ def test_shares_and_counts_are_those_of_the_files(finished: Run) -> None:
     shares = {name: failed[name] / tried[name] for name in tried}
     worst = max(shares, key=lambda name: shares[name])
     found = one(finished.folder, rule="download_failure", per="source", max=0.5, least=1)
-    assert found.verdict == "passed" and found.worst is not None
+    assert found.outcome == "passed" and found.worst is not None
     assert (found.worst.subject, found.worst.value) == (worst, pytest.approx(shares[worst]))
     kept = {name: published[name] / read[name] for name in read}
     least = one(finished.folder, rule="kept_share", per="source", min=min(kept.values()) + 0.001)
     assert [found.subject for found in least.failing] == [min(kept, key=lambda name: kept[name])]
     assert least.failing[0].value == pytest.approx(min(kept.values())) and least.stops
     whole = one(finished.folder, rule="pairs", min=sum(published.values()))
-    assert whole.verdict == "passed" and whole.worst is not None and whole.worst.value == sum(published.values())
-    assert one(finished.folder, rule="pairs", min=sum(published.values()) + 1).verdict == "failed"
+    assert whole.outcome == "passed" and whole.worst is not None and whole.worst.value == sum(published.values())
+    assert one(finished.folder, rule="pairs", min=sum(published.values()) + 1).outcome == "failed"
 
 
 def test_a_severity_of_warn_tells_and_does_not_stop(finished: Run) -> None:
     found = one(finished.folder, rule="pairs", min=10**9, severity="warn")
-    assert found.verdict == "failed" and not found.stops
+    assert found.outcome == "failed" and not found.stops
 
 
 def test_conservation_and_completeness_see_what_is_gone(copied: Path) -> None:
-    assert [one(copied, rule=name).verdict for name in ("complete", "conservation")] == ["passed", "passed"]
+    assert [one(copied, rule=name).outcome for name in ("complete", "conservation")] == ["passed", "passed"]
     path = sorted((copied / "ledger/select").glob("*.parquet"))[0]
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    assert one(copied, rule="conservation").verdict == "failed"
+    assert one(copied, rule="conservation").outcome == "failed"
     sorted((copied / "dataset").glob("0*.json"))[0].unlink()
-    assert one(copied, rule="complete").verdict == "failed"
+    assert one(copied, rule="complete").outcome == "failed"
 
 
 def test_contamination_compares_every_published_image_again(merged: Run, finished: Run, tmp_path: Path) -> None:
-    assert one(merged.folder, rule="contamination").verdict == "passed"
-    assert one(finished.folder, rule="contamination", require_test_sets=True).verdict == "failed"
-    assert one(finished.folder, rule="contamination", require_test_sets=False).verdict == "passed"
+    assert one(merged.folder, rule="contamination").outcome == "passed"
+    assert one(finished.folder, rule="contamination", require_test_sets=True).outcome == "failed"
+    assert one(finished.folder, rule="contamination", require_test_sets=False).outcome == "passed"
     folder = tmp_path / "planted"
     shutil.copytree(merged.folder, folder)
     published = {row["key"] for row in rows(merged, "dataset")}
@@ -113,13 +113,13 @@ def test_contamination_compares_every_published_image_again(merged: Run, finishe
         column = [hashes.get(row["key"], row["image_hash"]) for row in found.select(["key", "image_hash"]).to_pylist()]
         place = found.schema.get_field_index("image_hash")
         pq.write_table(found.set_column(place, found.schema.field(place), pa.array(column, pa.string())), index)
-    assert one(folder, rule="contamination").verdict == "failed"
+    assert one(folder, rule="contamination").outcome == "failed"
 
 
 def test_scores_that_moved_are_drift_and_the_same_scores_are_not(finished: Run, copied: Path) -> None:
     rule = {"rule": "score_drift", "per": "source", "max": 0.05}
-    assert one(copied, finished.folder, **rule).verdict == "passed"
-    assert one(copied, **rule).verdict == "skipped"
+    assert one(copied, finished.folder, **rule).outcome == "passed"
+    assert one(copied, **rule).outcome == "skipped"
     for path in (copied / "select").glob("*.parquet"):
         table = pq.read_table(path)
         moved = pa.array(np.asarray(table["score"]) - np.float32(0.1))
@@ -132,7 +132,7 @@ def test_scores_that_moved_are_drift_and_the_same_scores_are_not(finished: Run, 
     d = max(
         abs(np.searchsorted(np.sort(before), grid, "right") - np.searchsorted(np.sort(after), grid, "right"))
     ) / len(before)
-    assert found.verdict == "failed"
+    assert found.outcome == "failed"
     assert {one.subject: one.value for one in found.failing}["laion"] == pytest.approx(d, abs=0.01)
 
 
@@ -146,8 +146,8 @@ def test_a_p_value_is_that_of_the_limit_distribution() -> None:
 def test_any_query_that_gives_a_number(finished: Run) -> None:
     query = "select count(*) from pairs where source = 'laion'"
     count = sum(row["source"] == "laion" for row in rows(finished, "dataset"))
-    assert one(finished.folder, rule="sql", name="a", sql=query, min=count, max=count).verdict == "passed"
-    assert one(finished.folder, rule="sql", name="a", sql=query, max=count - 1).verdict == "failed"
+    assert one(finished.folder, rule="sql", name="a", sql=query, min=count, max=count).outcome == "passed"
+    assert one(finished.folder, rule="sql", name="a", sql=query, max=count - 1).outcome == "failed"
     for wrong in ("select 'many'", "select nothing from pairs", "select 1, 2 from pairs"):
         with pytest.raises(RuleError):
             one(finished.folder, rule="sql", name="a", sql=wrong, max=1)

@@ -12,18 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import ks_2samp
 
-from pipeline.inspect.check.check import Verdict, check
+from pipeline.inspect.check.check import RuleResult, check
 from pipeline.inspect.check.policy import Policy
 from pipeline.run.folder import Item, Run
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import STAGES
 
 
-def one(run: Path, against: Path | None = None, **rule: Any) -> Verdict:
+def one(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
     return check(run, Policy.model_validate({"rules": [rule]}), against)[0]
 
 
-def figures(found: Verdict) -> dict[str | None, float | None]:
+def figures(found: RuleResult) -> dict[str | None, float | None]:
     return {one.subject: one.value for one in found.failing}
 
 
@@ -56,7 +56,7 @@ def test_downloads_that_fail_by_host(finished: Run) -> None:
     expected = {host: failed[host] / tried[host] for host in tried if failed[host] and tried[host] >= 2}
     found = one(finished.folder, rule="download_failure", per="domain", max=0, least=2)
     assert expected and figures(found) == pytest.approx(expected)
-    assert one(finished.folder, rule="download_failure", per="domain", max=0, least=10**6).verdict == "passed"
+    assert one(finished.folder, rule="download_failure", per="domain", max=0, least=10**6).outcome == "passed"
 
 
 def test_rows_that_cannot_be_read(finished: Run) -> None:
@@ -78,18 +78,18 @@ def test_the_largest_share_of_one_thing(finished: Run, of: str) -> None:
     found = one(finished.folder, rule="largest_share", of=of, max=0)
     assert found.worst is not None and found.worst.value == pytest.approx(most)
     assert counts[found.worst.subject] == max(counts.values())
-    assert one(finished.folder, rule="largest_share", of=of, max=most).verdict == "passed"
+    assert one(finished.folder, rule="largest_share", of=of, max=most).outcome == "passed"
 
 
 def test_another_threshold_moves_the_kept_share_but_is_no_drift_of_scores(finished: Run, stricter: Run) -> None:
-    assert one(stricter.folder, finished.folder, rule="score_drift", max=0.001).verdict == "passed"
+    assert one(stricter.folder, finished.folder, rule="score_drift", max=0.001).outcome == "passed"
     found = one(stricter.folder, finished.folder, rule="kept_share_change", max=0.0001)
     published = Counter(row["source"] for row in rows(finished, "dataset"))
     read: Counter[str] = Counter()
     for manifest in finished.manifests("read"):
         read.update({name: it["in"] - it["out_of_scope"] for name, it in manifest.counts["sources"].items()})
     assert figures(found) == pytest.approx({source: published[source] / read[source] for source in published})
-    assert one(stricter.folder, finished.folder, rule="complete").verdict == "failed"
+    assert one(stricter.folder, finished.folder, rule="complete").outcome == "failed"
 
 
 def test_the_statistic_of_drift_is_scipys(finished: Run) -> None:
@@ -97,7 +97,7 @@ def test_the_statistic_of_drift_is_scipys(finished: Run) -> None:
         [row["score"] for row in rows(finished, "select") if row["source"] == name] for name in ("laion", "wukong")
     )
     with_one = "select count(*) from (from decisions where source = 'laion')"
-    assert one(finished.folder, rule="sql", name="n", sql=with_one, min=len(mine), max=len(mine)).verdict == "passed"
+    assert one(finished.folder, rule="sql", name="n", sql=with_one, min=len(mine), max=len(mine)).outcome == "passed"
     from pipeline.inspect.catalog import connect
     from pipeline.inspect.check.drift import STATISTIC, p_value
 

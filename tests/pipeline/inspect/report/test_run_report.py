@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 from pipeline.inspect.catalog import connect
 from pipeline.inspect.readable import hours, share, size
-from pipeline.inspect.report.against import changes
-from pipeline.inspect.report.attention import notices
-from pipeline.inspect.report.figures import Figures, figures
+from pipeline.inspect.report.diff import changes
+from pipeline.inspect.report.figures import Figures, read_figures
 from pipeline.inspect.report.gallery import galleries
+from pipeline.inspect.report.notices import notices
 from pipeline.inspect.report.page import short, thresholds
 from pipeline.inspect.report.query import KeyRange
 from pipeline.inspect.report.write import write_report
@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 @pytest.fixture(scope="module")
 def found(run: Run) -> Figures:
     with connect(run.folder) as connection:
-        return figures(run, connection)
+        return read_figures(run, connection)
 
 
 def files(run: Run, *folders: str) -> list[dict[str, Any]]:
@@ -275,7 +275,7 @@ def test_a_run_of_which_nothing_is_kept(finished: Run, tmp_path: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "score_too_low" in text and "Kept <span" not in text
     with connect(folder) as connection:
-        assert any("score_too_low" in notice.text for notice in notices(figures(read_run(folder), connection)))
+        assert any("score_too_low" in notice.text for notice in notices(read_figures(read_run(folder), connection)))
 
 
 def test_a_folder_that_is_no_run_and_a_price_for_no_stage(tmp_path: Path, finished: Run) -> None:

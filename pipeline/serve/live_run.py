@@ -1,4 +1,4 @@
-"""A run that is looked at again and again: its manifests are read once, and again only where a folder has changed."""
+"""A run as it is now: its manifests are read once, and again only where a stage's folder has changed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pipeline.run.names import LAYOUT_FILE, RECIPE_FILE
 from pipeline.stages.opening import read_run
 from pipeline.stages.registry import STAGES
 
-SETTLED = 2.0  # s; a folder that changed later than that may change again within the same tick of its clock
-LOOK_AGAIN = 1.0  # s between two looks at a run that is at work
+SETTLED_SECONDS = 2.0  # a folder that changed later than that may change again within the same tick of its clock
+REFRESH_SECONDS = 1.0  # between two refreshes of a run that is at work
 CATALOG_AGE = 10.0  # s that SQL may lag behind a run that is at work
 REASONS_AGE = 60.0  # s that counts of reasons may lag behind it
 COUNTING = ThreadPoolExecutor(1, "reasons")  # runs one after the other
@@ -57,19 +57,19 @@ class Progress:
 
 
 @dataclass
-class _Seen:
-    """The manifests of one stage."""
+class _StageManifests:
+    """The manifests of one stage, and when its folder had last changed when they were read."""
 
     changed: int  # of the folder, ns
     settled: bool
-    found: dict[str, Manifest]
+    manifests: dict[str, Manifest]
 
 
 @dataclass(frozen=True)
-class WatchedRun(Run):
+class CachedRun(Run):
     """A Run whose `manifests` costs next to nothing while nothing is committed; without the hashes of files."""
 
-    seen: dict[str, _Seen] = field(default_factory=dict, compare=False, repr=False)
+    seen: dict[str, _StageManifests] = field(default_factory=dict, compare=False, repr=False)
     versions: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
     lock: threading.RLock = field(default_factory=threading.RLock, compare=False, repr=False)
 
@@ -78,48 +78,48 @@ class WatchedRun(Run):
         return list(self.committed(stage).values())
 
     def committed(self, stage: str) -> dict[str, Manifest]:
-        """The manifests that count, by shard, in shard order; not to be changed."""
+        """The manifests that count, by shard, in shard order. Callers must not change the dict."""
         with self.lock:
             folder = self.path(stage, "")
             changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
             before = self.seen.get(stage)
             if before is None or not before.settled or before.changed != changed:
-                before = self._look(stage, changed, before.found if before else {})
+                before = self._refresh(stage, changed, before.manifests if before else {})
                 self.seen[stage] = before
-            return before.found
+            return before.manifests
 
-    def _look(self, stage: str, changed: int, known: dict[str, Manifest]) -> _Seen:
-        settled = time.time() - changed / 1e9 > SETTLED
-        found: dict[str, Manifest] = {}
+    def _refresh(self, stage: str, changed: int, known: dict[str, Manifest]) -> _StageManifests:
+        settled = time.time() - changed / 1e9 > SETTLED_SECONDS
+        manifests: dict[str, Manifest] = {}
         for name in sorted(self.done(stage)):
             manifest = known.get(name) or self._read(stage, name)
             if manifest:
-                found[name] = manifest
-        return _Seen(changed, settled, found)
+                manifests[name] = manifest
+        return _StageManifests(changed, settled, manifests)
 
     def _read(self, stage: str, shard: str) -> Manifest | None:
         try:
-            found = self.manifest(stage, shard)
+            manifest = self.manifest(stage, shard)
         except (ValueError, TypeError):
             return None  # no manifest at all
-        return self._slim(found) if found else None
+        return self._slim(manifest) if manifest else None
 
-    def _slim(self, found: Manifest) -> Manifest:
-        """Without hashes of files, and with one object for the versions that all shards share."""
-        files = {name: {"bytes": described["bytes"]} for name, described in found.files.items()}
-        versions = self.versions.setdefault(json.dumps(found.versions, sort_keys=True), found.versions)
-        return replace(found, files=files, scratch=[], versions=versions)
+    def _slim(self, manifest: Manifest) -> Manifest:
+        """The manifest without hashes of files, and with one object for the versions that all shards share."""
+        files = {name: {"bytes": described["bytes"]} for name, described in manifest.files.items()}
+        versions = self.versions.setdefault(json.dumps(manifest.versions, sort_keys=True), manifest.versions)
+        return replace(manifest, files=files, scratch=[], versions=versions)
 
 
-class Watch:
-    """One run with what was last seen of it. Thread-safe."""
+class LiveRun:
+    """One run with its progress and counts, refreshed when it moves on. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        self.run = WatchedRun(**read_run(folder).__dict__)
+        self.run = CachedRun(**read_run(folder).__dict__)
         self._recipe = _changed(folder / RECIPE_FILE)
         self._lock = threading.Lock()
         self._progress: Progress | None = None
-        self._looked = 0.0
+        self._refreshed = 0.0
         self._catalog: tuple[float, str, Path] | None = None
         self._reasons: tuple[Future[list[dict[str, Any]]], str, float] | None = None
         self.memory: dict[str, Any] = {}  # answers about one state of the run, by name; see `once`
@@ -133,16 +133,18 @@ class Watch:
         """How far the run is now."""
         with self._lock:
             now = time.monotonic()
-            if self._progress is None or (now - self._looked > LOOK_AGAIN and self._state() != self._progress.state):
-                self._progress = self._look()
+            if self._progress is None or (
+                now - self._refreshed > REFRESH_SECONDS and self._state() != self._progress.state
+            ):
+                self._progress = self._read_progress()
                 self.memory = {}
-            self._looked = now
+            self._refreshed = now
             return self._progress
 
     def funnel(self) -> list[dict[str, Any]]:
         """Rows of the catalog's view `funnel`."""
-        found: list[dict[str, Any]] = self.once("funnel", lambda: funnel_table(self.run).to_pylist())
-        return found
+        rows: list[dict[str, Any]] = self.once("funnel", lambda: funnel_table(self.run).to_pylist())
+        return rows
 
     def catalog(self) -> Path:
         """The folder that holds the run's catalog, which lags by seconds at most while the run is at work."""
@@ -155,7 +157,7 @@ class Watch:
             return folder
 
     def reasons(self, wait: bool) -> list[dict[str, Any]] | None:
-        """Rows of `pipeline.inspect.funnel.reasons`: counted once, in a thread of their own, as that takes seconds on a large run.
+        """Rows of `pipeline.inspect.funnel.reasons`: counted once, in another thread, as that takes seconds on a large run.
 
         Args:
             wait: until they are counted; else None is returned while they are not.
@@ -178,7 +180,7 @@ class Watch:
             memory[name] = make()
         return memory[name]
 
-    def _look(self) -> Progress:
+    def _read_progress(self) -> Progress:
         state = self._state()
         stages = [StageState(it.stage, STAGES[it.stage].label, it.done, it.expected) for it in stage_progress(self.run)]
         changed = max((_changed(self.run.path(stage, "")) for stage in self.run.stages), default=0) / 1e9
@@ -188,7 +190,7 @@ class Watch:
         """Differs as soon as a shard was committed or discarded; for a while after that always, as clocks are coarse."""
         changed = [_changed(self.run.path(stage, "")) for stage in self.run.stages]
         changed.append(_changed(self.run.folder / LAYOUT_FILE))
-        recent = time.time() - max(changed) / 1e9 < SETTLED
+        recent = time.time() - max(changed) / 1e9 < SETTLED_SECONDS
         return f"{changed}{time.monotonic_ns() if recent else ''}"
 
 

@@ -1,4 +1,4 @@
-"""Rules on a run as a whole: it is finished, no row is missing, no published image is one of a test set."""
+"""Rules on the run: it is complete, no row is missing, no published image is one of a test set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foundation.config import value
-from pipeline.inspect.check.rule import Gate, Measured, Rule, measured
+from pipeline.inspect.check.rule import Gate, Measured, Rule, measured, quoted
 from pipeline.stages.dedup_images.data import EvalImageTable
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.dedup_images.tables import how_near
@@ -41,7 +41,7 @@ class Complete(Rule):
             from stages""")
         )
 
-    def look(self, worst: Measured) -> str:  # noqa: ARG002
+    def evidence(self, worst: Measured) -> str:  # noqa: ARG002
         return "from stages where shards is distinct from expected"
 
 
@@ -72,19 +72,18 @@ class Conservation(Rule):
             from counted group by all""")
         )
 
-    def beyond(self, found: Measured) -> float:
-        return abs(found.value or 0)
+    def beyond(self, figure: Measured) -> float:
+        return abs(figure.value or 0)
 
-    def look(self, worst: Measured) -> str:
-        source = (worst.subject or "").replace("'", "''")
-        return f"from funnel where source = '{source}'"
+    def evidence(self, worst: Measured) -> str:
+        return f"from funnel where source = {quoted(worst.subject)}"
 
 
 class Contamination(Rule):
     """No published image is equal or near to an image of a test set, and there are test sets to compare with.
 
     The published images are compared again, by the very search and limits of the dedup_images stage (`images.test_distance`,
-    `test_colours` and `test_min_cosine` of the recipe): what the run's own verdicts say is not taken for granted.
+    `test_colours` and `test_min_cosine` of the recipe): what the run's own results say is not taken for granted.
     """
 
     unit: ClassVar = "count"
@@ -106,7 +105,7 @@ class Contamination(Rule):
             return [Measured(None, None, "no image of a test set has a fingerprint yet")]
         return [_published_test_images(gate, tests, sets)]
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         if worst.value is None:
             return "from stages where stage = 'eval_images'"
         key = worst.note.partition("such as ")[2].partition(" ")[0]
@@ -132,11 +131,11 @@ def _near_by_hash(gate: Gate, known: EvalImageTable) -> tuple[pa.Table, int]:
     reader = gate.connection.sql(
         f"select key, {', '.join(f'scores.{name}' for name in COLUMNS)} from scores semi join pairs using (key)"
     ).to_arrow_reader(PAIRS_AT_ONCE)
-    found, compared = [], 0
+    near, compared = [], 0
     for batch in reader:
-        found.append(batch.filter(pa.array(_nearest(gate, batch, known, None)[0] >= 0)))
+        near.append(batch.filter(pa.array(_nearest(gate, batch, known, None)[0] >= 0)))
         compared += batch.num_rows
-    return pa.Table.from_batches(found, reader.schema).sort_by("key"), compared
+    return pa.Table.from_batches(near, reader.schema).sort_by("key"), compared
 
 
 def _nearest(
@@ -149,11 +148,13 @@ def _nearest(
 
 def _confirmation(gate: Gate, keys: list[str], known: EvalImageTable) -> Confirmation | None:
     """What the recipe asks for beside hashes, of the pairs with these `keys`, in key order."""
-    least, vectors = gate.recipe.images.test_min_cosine, known.embeddings
-    if least is None or vectors is None or not keys:
+    min_cosine, vectors = gate.recipe.images.test_min_cosine, known.embeddings
+    if min_cosine is None or vectors is None or not keys:
         return None
     columns = [name for name in embeddings.COLUMNS if name in gate.connection.table("scores").columns]
     sql = f"select {', '.join(columns)} from scores join (select unnest($keys) as key) using (key) order by key"
-    found = gate.connection.sql(sql, params={"keys": keys}).to_arrow_table()
-    mine = embeddings.decode([found[name] for name in columns])
-    return Confirmation(least, lambda rows, tests: embeddings.cosines(mine, rows, vectors, known.place[tests]))
+    stored = gate.connection.sql(sql, params={"keys": keys}).to_arrow_table()
+    published = embeddings.decode([stored[name] for name in columns])
+    return Confirmation(
+        min_cosine, lambda rows, tests: embeddings.cosines(published, rows, vectors, known.place[tests])
+    )

@@ -1,4 +1,4 @@
-"""Who may ask: checked before any page is, on every request; and what every answer tells the browser to refuse."""
+"""Access to the service: who may send requests, and the security headers of every response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "zhclip_session"
-SHORTEST_TOKEN = 16  # characters
+MIN_TOKEN = 16  # characters
 OPEN = ("/healthz", "/login", "/static/")  # asked without a token
 PAGES = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -30,7 +30,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "private, no-cache",
 }
-"""Of every answer that does not say otherwise."""
+"""Headers of every response that does not set them itself."""
 
 
 def is_loopback(host: str) -> bool:
@@ -43,22 +43,22 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask: anyone on this machine, or whoever has the token."""
+    """Who may send requests: anyone on this machine, or whoever has the token."""
 
-    loopback: bool  # only names of this machine are answered, so that no web site can have one of its own lead here
+    loopback: bool  # only names of this machine are answered, so that no web site can point a name of its domain here
     token: str = ""
 
     @property
     def session(self) -> str:
-        """The value of the cookie: made from the token, and useless to find it out."""
+        """The value of the cookie: derived from the token, which it does not reveal."""
         return hmac.new(self.token.encode(), b"zhclip serve session", hashlib.sha256).hexdigest()
 
     def knows(self, token: str) -> bool:
-        """Whether it is the token; takes as long whatever is wrong with it."""
+        """Whether `token` is the token, compared in constant time."""
         return hmac.compare_digest(token.encode(), self.token.encode())
 
     def refusal(self, method: str, path: str, headers: Headers, cookies: Mapping[str, str]) -> Response | None:
-        """What to answer to a request that may not be answered; None for all others."""
+        """The response to a request that is refused; None where it is allowed."""
         if self.loopback and not is_loopback(_host(headers)):
             return PlainTextResponse(
                 "This service answers to the names of this machine only, such as localhost.\n", 421
@@ -79,14 +79,14 @@ class Access:
         )
 
 
-class Guard:
-    """The middleware: refuses, or lets through and adds the headers."""
+class AccessMiddleware:
+    """ASGI middleware that refuses requests, or passes them on and adds HEADERS to the response."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """Answer one ASGI request with a refusal, or with the application's answer and the headers."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -31,7 +31,7 @@ class KeptShare(Rule):
             from ({KEPT.format(subject=subject_of(self.per), schema="")})""")
         )
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         return f"select stage, reason, count(*) as pairs from reasons{where_source(worst)} group by all order by pairs desc"
 
 
@@ -56,7 +56,7 @@ class KeptShareChange(Rule):
             on now.subject is not distinct from before.subject""")
         )
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         return (
             "select source, stage, f.rows_out / f.rows_in as share, p.rows_out / p.rows_in as share_before "
             f"from funnel f join {PREVIOUS}.funnel p using (source, stage){where_source(worst)}"
@@ -80,7 +80,7 @@ class DownloadFailure(Rule):
             from ({inner}) where tried >= {self.least if self.per != "run" else 1}""")
         )
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         of = f"domain(url) = {quoted(worst.subject)}" if self.per == "domain" else f"source = {quoted(worst.subject)}"
         where = "" if worst.subject is None else f" and {of}"
         return (
@@ -122,7 +122,7 @@ class UnreadableShare(Rule):
             from funnel where stage = 'read' group by all""")
         )
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         where = "" if worst.subject is None else f" and source = {quoted(worst.subject)}"
         return f"select file, row, rows, reasons, detail from ledger where stage = 'read' and outcome = 'failed'{where}"
 
@@ -146,7 +146,7 @@ class Pairs(Rule):
                 from funnel group by all)""")
         )
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         return f"from funnel{where_source(worst)}"
 
 
@@ -171,7 +171,7 @@ class LargestShare(Rule):
     def _what(self) -> str:
         return "domain(url)" if self.of == "domain" else self.of
 
-    def look(self, worst: Measured) -> str:
+    def evidence(self, worst: Measured) -> str:
         return (
             f"select key, source, url, caption, score from pairs where {self._what} = {quoted(worst.subject)} limit 20"
         )
