@@ -146,5 +146,5 @@ def test_every_entry_finds_itself() -> None:
         words = [entry for entry in entries if not entry.startswith("re:")]
         table = pa.table({"caption": pa.array(words, pa.string())})
         mask = Blacklist(categories=(path.stem,)).rejects(table)[f"blacklist_{path.stem}"]
-        assert [word for word, found in zip(words, mask.to_pylist(), strict=True) if not found] == []
+        assert [word for word, rejected in zip(words, mask.to_pylist(), strict=True) if not rejected] == []
         assert len(entries) == len(set(entries)) >= 60

@@ -26,7 +26,7 @@ def test_spellings_of_one_image(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first_url", "second_url"),
     [
         ("http://example.com/a.jpg", "http://example.com/A.jpg"),  # the case of a path counts
         ("http://example.com:8080/a.jpg", "http://example.com/a.jpg"),
@@ -35,8 +35,8 @@ def test_spellings_of_one_image(url: str) -> None:
         ("http://example.com/a", "http://example.com/a/"),
     ],
 )
-def test_different_images(one: str, other: str) -> None:
-    first, second = canonical_url(pl.Series([one, other]))
+def test_different_images(first_url: str, second_url: str) -> None:
+    first, second = canonical_url(pl.Series([first_url, second_url]))
     assert first != second
 
 

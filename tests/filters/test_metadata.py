@@ -28,9 +28,9 @@ def test_similarity_takes_dirt_for_missing() -> None:
 @pytest.mark.parametrize(("rule", "column"), [(Punsafe, "punsafe"), (Pwatermark, "pwatermark")])
 def test_scores(rule: type[Punsafe] | type[Pwatermark], column: str) -> None:
     values = pa.array([0.0, 0.7, 0.70001, 1.0, 1.5, None, float("nan")], pa.float32())
-    found = answer(rule(max=0.7, missing="reject"), **{column: values})
-    assert found[f"{column}_too_high"] == [False, False, True, True, False, False, False]
-    assert found[f"{column}_missing"] == [False, False, False, False, True, True, True]
+    masks = answer(rule(max=0.7, missing="reject"), **{column: values})
+    assert masks[f"{column}_too_high"] == [False, False, True, True, False, False, False]
+    assert masks[f"{column}_missing"] == [False, False, False, False, True, True, True]
     assert not any(answer(rule(), **{column: values})[f"{column}_missing"])
 
 
@@ -43,10 +43,10 @@ def test_all_null_columns_are_kept() -> None:
 def test_declared_size() -> None:
     width = pa.array([200, 199, 600, 601, 5000, None, 100, 0, None], pa.int32())
     height = pa.array([200, 200, 200, 200, 5000, 9000, None, 300, None], pa.int32())
-    found = answer(DeclaredSize(max_side=4999), width=width, height=height)
-    assert found["image_too_small"] == [False, True, False, False, False, False, True, False, False]
-    assert found["image_too_large"] == [False, False, False, False, True, True, False, False, False]
-    assert found["image_aspect"] == [False, False, False, True, False, False, False, False, False]
+    masks = answer(DeclaredSize(max_side=4999), width=width, height=height)
+    assert masks["image_too_small"] == [False, True, False, False, False, False, True, False, False]
+    assert masks["image_too_large"] == [False, False, False, False, True, True, False, False, False]
+    assert masks["image_aspect"] == [False, False, False, True, False, False, False, False, False]
     assert not any(answer(DeclaredSize(max_aspect=None), width=width, height=height)["image_aspect"])
 
 

@@ -59,13 +59,13 @@ def dirty(seed: int, rows: int) -> pa.Table:
 
 
 def entries() -> dict[str, list[re.Pattern[str]]]:
-    found = {}
+    patterns = {}
     for path in WORDS.glob("*.txt"):
         lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-        found[path.stem] = [
+        patterns[path.stem] = [
             re.compile(x[3:].replace("$", r"\Z") if x.startswith("re:") else re.escape(normal(x))) for x in lines
         ]
-    return found
+    return patterns
 
 
 def normal(text: str) -> str:
@@ -138,8 +138,8 @@ def test_judge_equals_the_reference(seed: int) -> None:
     expected = [by_hand(row, patterns) | more for row, more in zip(rows, across_rows(rows), strict=True)]
     bits = reason_bits(FILTERS, table)
     for row, want, got in zip(rows, expected, bits, strict=True):
-        found = {name for i, name in enumerate(names) if int(got) >> i & 1}
-        assert found - URL_REASONS == want, row
+        reasons = {name for i, name in enumerate(names) if int(got) >> i & 1}
+        assert reasons - URL_REASONS == want, row
     chunked = pa.concat_tables([table.slice(0, 400), table.slice(400, 0), table.slice(400)])
     assert np.array_equal(reason_bits(FILTERS, chunked), bits)
 

@@ -12,8 +12,8 @@ from filters.translation import TranslationCheck
 
 def reasons(english: str | None, caption: str | None, check: TranslationCheck | None = None) -> list[str]:
     table = pa.table({"english": pa.array([english], pa.string()), "caption": pa.array([caption], pa.string())})
-    found = (check or TranslationCheck()).rejects(table)
-    return [reason.removeprefix("translation_") for reason, mask in found.items() if mask.to_pylist() == [True]]
+    masks = (check or TranslationCheck()).rejects(table)
+    return [reason.removeprefix("translation_") for reason, mask in masks.items() if mask.to_pylist() == [True]]
 
 
 CAPTION = "A man riding a horse on the beach"
@@ -54,8 +54,8 @@ def test_rows_do_not_run_into_one_another() -> None:
     table = pa.table({"english": ["horse"] * 3 + [None, "a b"], "caption": ["马", "马", "马马", "马", ""]})
     assert sum(TranslationCheck().rejects(table)["translation_repeats"].to_pylist()) == 0
     many = pa.table({"english": ["a red car"] * 40_000, "caption": ["红色汽车"] * 39_999 + ["红色红色红色红色"]})
-    found = TranslationCheck().rejects(many)["translation_repeats"]
-    assert found.to_pylist() == [False] * 39_999 + [True]
+    repeats = TranslationCheck().rejects(many)["translation_repeats"]
+    assert repeats.to_pylist() == [False] * 39_999 + [True]
 
 
 def test_bounds_are_the_recipe_s() -> None:

@@ -125,6 +125,6 @@ def test_parts_of_an_image_are_other_pictures_than_the_whole_and_than_each_other
         None,
     ]
     local = ["local:vg/VG_100K/1.jpg#xywh=1,2,3,4", "local:vg/VG_100K/1.jpg#xywh=1,2,3,5"]
-    found = canonical_url(pl.Series([*urls, *local])).to_list()
-    assert found[:4] == ["a.cn/x.jpg#xywh=1,2,3,4", "a.cn/x.jpg#xywh=1,2,3,4", "a.cn/x.jpg", None]
-    assert len(set(found[4:])) == 2
+    canonical = canonical_url(pl.Series([*urls, *local])).to_list()
+    assert canonical[:4] == ["a.cn/x.jpg#xywh=1,2,3,4", "a.cn/x.jpg#xywh=1,2,3,4", "a.cn/x.jpg", None]
+    assert len(set(canonical[4:])) == 2

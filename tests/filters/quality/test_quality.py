@@ -50,30 +50,34 @@ def runs(text: str, period: int) -> int:
 def by_hand(caption: str | None) -> set[str]:
     """The answers of FILTERS but ContactDetails, character by character."""
     text = (caption or "").strip()
-    visible = [one for one in text if not one.isspace()]
-    marks = sum(unicodedata.category(one)[0] in "PS" for one in visible)
-    digits = sum(unicodedata.category(one) in ("Nd", "No") for one in visible)
-    kana = sum("HIRAGANA" in (name := unicodedata.name(one, "")) or "KATAKANA" in name for one in text if one != "の")
+    visible = [character for character in text if not character.isspace()]
+    marks = sum(unicodedata.category(character)[0] in "PS" for character in visible)
+    digits = sum(unicodedata.category(character) in ("Nd", "No") for character in visible)
+    kana = sum(
+        "HIRAGANA" in (name := unicodedata.name(character, "")) or "KATAKANA" in name
+        for character in text
+        if character != "の"
+    )
     neighbours = list(pairwise(text))
-    found = {
-        "caption_japanese": kana > 1 or any(one in japanese_han() for one in text),
-        "caption_korean": sum("HANGUL" in unicodedata.name(one, "") for one in text) > 1,
-        "caption_cantonese": any(one in CANTONESE for one in text),
+    rejected_by = {
+        "caption_japanese": kana > 1 or any(character in japanese_han() for character in text),
+        "caption_korean": sum("HANGUL" in unicodedata.name(character, "") for character in text) > 1,
+        "caption_cantonese": any(character in CANTONESE for character in text),
         "repeated_character": runs(text, 1) > 2,
         "repeated_phrase": any(runs(text, period) >= 2 * period for period in (2, 3)),
         "repeated_pairs": len(neighbours) - len(set(neighbours)) > 0.3 * len(neighbours),
         "mark_share_too_high": marks > 0.25 * len(visible),
         "digit_share_too_high": digits > 0.2 * len(visible),
     }
-    return {reason for reason, rejected in found.items() if rejected}
+    return {reason for reason, rejected in rejected_by.items() if rejected}
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_reference_on_slices_and_chunks(seed: int) -> None:
     captions = dirty(seed)
-    whole = pa.chunked_array([pa.array(captions[:100]), pa.array([], pa.string()), pa.array(captions[100:])])
+    captions_column = pa.chunked_array([pa.array(captions[:100]), pa.array([], pa.string()), pa.array(captions[100:])])
     for first in (0, 2, 150):  # a slice: offsets into the buffers must be minded
-        table = pa.table({"caption": whole}).slice(first)
+        table = pa.table({"caption": captions_column}).slice(first)
         masks = {reason: mask for rule in FILTERS for reason, mask in rule.rejects(table).items()}
         for row, caption in enumerate(captions[first:]):
             got = {reason for reason, mask in masks.items() if mask[row].as_py() and not reason.startswith("contact")}
@@ -86,8 +90,8 @@ def test_every_mask_is_whole_and_without_nulls() -> None:
         for rule in FILTERS:
             masks = rule.rejects(rows)
             assert tuple(masks) == tuple(rule.reasons)
-            assert all(isinstance(one, pa.BooleanArray) and len(one) == len(rows) for one in masks.values())
-            assert not any(one.null_count for one in masks.values())
+            assert all(isinstance(mask, pa.BooleanArray) and len(mask) == len(rows) for mask in masks.values())
+            assert not any(mask.null_count for mask in masks.values())
 
 
 def test_long_columns_are_cut_between_captions() -> None:
@@ -127,9 +131,9 @@ def test_language(caption: str, reason: str | None) -> None:
 
 
 def test_japanese_characters_are_none_that_chinese_charsets_have() -> None:
-    found = japanese_han()
-    assert len(found) == 271 and set("検気売駅桜") <= set(found)
-    assert not set("裏説歴緑録国学会写真来画号点") & set(found)
+    characters = japanese_han()
+    assert len(characters) == 271 and set("検気売駅桜") <= set(characters)
+    assert not set("裏説歴緑録国学会写真来画号点") & set(characters)
 
 
 @pytest.mark.parametrize(

@@ -55,25 +55,25 @@ def calibration(pairs: np.ndarray, shuffled: np.ndarray) -> Calibration:
 
 def test_a_known_mixture_is_found_again() -> None:
     pairs, wrong, shuffled = mixture(0.2)
-    found = calibration(pairs, shuffled)
-    assert found.mismatched == pytest.approx(0.2, abs=0.01)
+    estimate = calibration(pairs, shuffled)
+    assert estimate.mismatched == pytest.approx(0.2, abs=0.01)
     for threshold in (0.0, 0.1, 0.15, 0.2, 0.26):
-        kept, other, precision = at(found, threshold)
+        kept, other, precision = at(estimate, threshold)
         assert kept == (pairs >= threshold).mean() and other == (shuffled >= threshold).mean()
         assert precision == pytest.approx(1 - wrong[pairs >= threshold].mean(), abs=0.01)
-    assert found.reaching(0.7) == -1  # without a threshold
-    threshold = found.reaching(0.95)
+    assert estimate.reaching(0.7) == -1  # without a threshold
+    threshold = estimate.reaching(0.95)
     assert threshold is not None and 1 - wrong[pairs >= threshold].mean() == pytest.approx(0.95, abs=0.01)
-    threshold = found.keeping(0.6)
+    threshold = estimate.keeping(0.6)
     assert (pairs >= threshold).mean() >= 0.6 > (pairs >= threshold + 0.0011).mean()
 
 
 def test_scores_that_tell_nothing_reach_no_precision() -> None:
     rng = np.random.default_rng(1)
-    found = calibration(np.round(rng.normal(0.1, 0.05, 5000), 5), np.round(rng.normal(0.1, 0.05, 5000), 5))
-    assert found.mismatched > 0.9 and np.isnan(found.precision[-1])
+    estimate = calibration(np.round(rng.normal(0.1, 0.05, 5000), 5), np.round(rng.normal(0.1, 0.05, 5000), 5))
+    assert estimate.mismatched > 0.9 and np.isnan(estimate.precision[-1])
     assert "precision" not in [
-        mark.kind for mark in marks(Calibration(**{**found.__dict__, "mismatched": 1.0}), 0.8, 1.1)
+        mark.kind for mark in marks(Calibration(**{**estimate.__dict__, "mismatched": 1.0}), 0.8, 1.1)
     ]
 
 
@@ -168,30 +168,40 @@ def copy(scored: Run, tmp_path: Path) -> Run:
 
 
 def test_a_run_is_counted_whole_and_scored_again(scored: Run) -> None:
-    found = calibrate(scored)
-    assert [one.source for one in found] == ["laion", "wukong"]
+    calibrations = calibrate(scored)
+    assert [calibration.source for calibration in calibrations] == ["laion", "wukong"]
     stored = [pq.read_table(path) for path in sorted((scored.folder / "score").glob("*.parquet"))]
     plans = [pq.read_table(path) for path in sorted((scored.folder / "plan").glob("*.parquet"))]
-    for one in found:
+    for calibration in calibrations:
         scores = np.concatenate(
             [
-                table["score"].filter(pc.is_in(table["key"], plan["key"].filter(pc.equal(plan["source"], one.source))))
+                table["score"].filter(
+                    pc.is_in(table["key"], plan["key"].filter(pc.equal(plan["source"], calibration.source)))
+                )
                 for table, plan in zip(stored, plans, strict=True)
             ]
         )
-        assert one.pairs == len(scores) and one.rescored_difference <= 2e-5
-        assert one.kept[1000] == pytest.approx((scores >= 0).mean())
-        assert PAIRS - SHARDS <= one.shuffled <= one.pairs and 0 <= one.mismatched <= 1 and not one.mismatched_given
-    assert found[0].pairs == PAIRS - SHARDS and found[1].pairs == PAIRS  # the broken images are the first source's
-    assert (found[0].min_score, found[1].min_score) == (0.26, 0.1)
+        assert calibration.pairs == len(scores) and calibration.rescored_difference <= 2e-5
+        assert calibration.kept[1000] == pytest.approx((scores >= 0).mean())
+        assert (
+            PAIRS - SHARDS <= calibration.shuffled <= calibration.pairs
+            and 0 <= calibration.mismatched <= 1
+            and not calibration.mismatched_given
+        )
+    assert (
+        calibrations[0].pairs == PAIRS - SHARDS and calibrations[1].pairs == PAIRS
+    )  # the broken images are the first source's
+    assert (calibrations[0].min_score, calibrations[1].min_score) == (0.26, 0.1)
 
 
 def test_the_sample_follows_the_seed_and_nothing_else(scored: Run) -> None:
     first, again = calibrate(scored, sample=10, seed=3), calibrate(scored, sample=10, seed=3)
     alone, other = calibrate(scored, "wukong", sample=10, seed=3), calibrate(scored, "wukong", sample=10, seed=4)
-    assert [one.shuffled for one in first] == [10, 10] and [one.pairs for one in first] == [PAIRS - SHARDS, PAIRS]
-    for one, two in ((first[0], again[0]), (first[1], again[1]), (first[1], alone[0])):
-        assert np.array_equal(one.shuffled_kept, two.shuffled_kept)
+    assert [calibration.shuffled for calibration in first] == [10, 10] and [
+        calibration.pairs for calibration in first
+    ] == [PAIRS - SHARDS, PAIRS]
+    for first_sample, second_sample in ((first[0], again[0]), (first[1], again[1]), (first[1], alone[0])):
+        assert np.array_equal(first_sample.shuffled_kept, second_sample.shuffled_kept)
     assert not np.array_equal(alone[0].shuffled_kept, other[0].shuffled_kept)
     given = calibrate(scored, "laion", sample=10, mismatched=0.25)[0]
     assert given.mismatched == 0.25 and given.mismatched_given and given.precision[0] == 0.75
@@ -204,7 +214,7 @@ def test_the_command_writes_numbers_curves_and_a_picture(copy: Run) -> None:
     folder = copy.folder / "calibration"
     image = Image.open(folder / "calibration.png")
     assert image.width == 1080 and image.height > 1000
-    colours = {tuple(one) for one in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
+    colours = {tuple(colour) for colour in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
     assert {(0, 0x72, 0xB2), (0xD5, 0x5E, 0)} <= colours  # both distributions
     curves = pq.read_table(folder / "calibration.parquet")
     assert curves.num_rows == 2 * 2001 and set(curves["source"].to_pylist()) == {"laion", "wukong"}
@@ -220,9 +230,9 @@ def test_json_and_another_folder(copy: Run, tmp_path: Path) -> None:
     options = ["--source", "laion", "--mismatched", "0.1", "--sample", "8", "--out", str(tmp_path / "out"), "--json"]
     done = CliRunner().invoke(app, ["calibrate", str(copy.folder), *options])
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert list(found["sources"]) == ["laion"] and found["sources"]["laion"]["mismatched_is"] == "given"
-    assert found == json.loads((tmp_path / "out" / "calibration.json").read_text(encoding="utf-8"))
+    content = json.loads(done.stdout)
+    assert list(content["sources"]) == ["laion"] and content["sources"]["laion"]["mismatched_is"] == "given"
+    assert content == json.loads((tmp_path / "out" / "calibration.json").read_text(encoding="utf-8"))
     assert not (copy.folder / "calibration").exists()
 
 

@@ -100,8 +100,8 @@ def served(folder: Path, access: Access) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def address(shelf: Path) -> Iterator[str]:
     """Of a service without a token."""
-    with served(shelf, Access(loopback=True)) as found:
-        yield found
+    with served(shelf, Access(loopback=True)) as served_at:
+        yield served_at
 
 
 @contextmanager
@@ -112,11 +112,11 @@ def command(*options: str, token: str = "") -> Iterator[tuple[subprocess.Popen[s
     with subprocess.Popen(line, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = ""
-        while not (found := re.search(r"http://\S+:\d+", said)) and (more := process.stderr.readline()):
+        while not (match := re.search(r"http://\S+:\d+", said)) and (more := process.stderr.readline()):
             said += more
-        assert found, said
+        assert match, said
         try:
-            yield process, found[0]
+            yield process, match[0]
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)

@@ -136,22 +136,22 @@ def test_metrics(address: str, shelf: Path) -> None:
     httpx.get(f"{address}/runs/some-name-that-is-none")
     answer = httpx.get(f"{address}/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
-    found = {
-        (one.name, *sorted(one.labels.items())): one.value
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(answer.text)
-        for one in family.samples
+        for sample in family.samples
     }
     planned = len(list((shelf / "finished" / "plan").glob("*.parquet")))
-    assert found["zhclip_shards_done", ("run", "finished"), ("stage", "plan")] == planned
-    assert found["zhclip_shards_expected", ("run", "planned"), ("stage", "download")] == planned
-    assert ("zhclip_shards_expected", ("run", "planned"), ("stage", "publish")) not in found
+    assert samples["zhclip_shards_done", ("run", "finished"), ("stage", "plan")] == planned
+    assert samples["zhclip_shards_expected", ("run", "planned"), ("stage", "download")] == planned
+    assert ("zhclip_shards_expected", ("run", "planned"), ("stage", "publish")) not in samples
     rows = {
         labels[0][1]: value
-        for (name, *labels), value in found.items()
+        for (name, *labels), value in samples.items()
         if name == "zhclip_rows" and labels[1:] == [("run", "merged"), ("source", "laion")]
     }
     assert rows["read"] == sum(value for outcome, value in rows.items() if outcome != "read") > 0
-    timed = {dict(labels)["route"] for (name, *labels) in found if name == "zhclip_http_request_seconds_count"}
+    timed = {dict(labels)["route"] for (name, *labels) in samples if name == "zhclip_http_request_seconds_count"}
     assert "/runs/{run}/pairs" in timed and "some-name" not in answer.text
 
 
@@ -163,7 +163,7 @@ def test_with_a_token(shelf: Path) -> None:
             assert httpx.get(address + path).status_code == 401
         assert httpx.get(address, headers={"accept": "text/html"}).headers["location"] == "/login"
         wrong = ["", "Bearer", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}0", f"Basic {TOKEN}", TOKEN]
-        assert {httpx.get(address, headers={"authorization": one}).status_code for one in wrong} == {401}
+        assert {httpx.get(address, headers={"authorization": header}).status_code for header in wrong} == {401}
         assert httpx.get(f"{address}/?token={TOKEN}").status_code == 401
         assert httpx.get(address, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
         assert httpx.get(address, cookies={"zhclip_session": TOKEN}).status_code == 401

@@ -116,8 +116,8 @@ def test_filters_by_source_score_reason_and_site(address: str, shelf: Path) -> N
 
 def test_counts(address: str, shelf: Path) -> None:
     planned = rows(shelf / "finished", "plan") + ledger(shelf / "finished", "filter")
-    found = sum("星" in (row["caption"] or "") for row in planned)
-    assert get(address, "/runs/finished/pairs/count", q="星") == f"{found:,} pairs"
+    count = sum("星" in (row["caption"] or "") for row in planned)
+    assert get(address, "/runs/finished/pairs/count", q="星") == f"{count:,} pairs"
     assert f"{len(planned):,} pairs" in get(address, "/runs/finished/pairs")
 
 
@@ -141,8 +141,8 @@ def test_all_that_is_known_of_a_pair(address: str, shelf: Path) -> None:
         assert value in text
     assert "near_duplicate_image" in text and f'/pairs/{copy["detail"][:32]}"' in text
     cluster = pq.read_table(folder / "dedup_images/000000.clusters.parquet").to_pylist()
-    mine = next(row["cluster"] for row in cluster if row["key"] == copy["key"])
-    members = {row["key"] for row in cluster if row["cluster"] == mine}
+    cluster_key = next(row["cluster"] for row in cluster if row["key"] == copy["key"])
+    members = {row["key"] for row in cluster if row["cluster"] == cluster_key}
     assert set(re.findall(r'<a href="/runs/merged/pairs/(\w+)"[^>]*>\s*<span class="thumb">', text)) == members
 
 
@@ -155,8 +155,8 @@ def test_pairs_that_a_rule_dropped_and_pairs_met_twice(address: str, shelf: Path
     assert met_again(Pair(again["key"], entries=[again])) == []  # it was dropped itself
     assert met_again(Pair(again["key"], plan=again, entries=[again])) == [again]
     assert httpx.get(f"{address}/runs/finished/pairs/{'0' * 32}").status_code == 404
-    found = httpx.get(f"{address}/runs/finished/pairs", params={"q": again["key"]})
-    assert found.headers["location"].endswith(again["key"])
+    response = httpx.get(f"{address}/runs/finished/pairs", params={"q": again["key"]})
+    assert response.headers["location"].endswith(again["key"])
 
 
 def test_images_are_the_bytes_of_the_tar(address: str, shelf: Path) -> None:
@@ -240,18 +240,18 @@ def test_a_search_that_takes_too_long_goes_on_where_it_stopped(shelf: Path) -> N
 
     live_run, connection = LiveRun(shelf / "finished"), duckdb.connect()
     connection.execute(SETTINGS)
-    search, found, position, steps = Search(q="星"), list[Position](), None, 0
+    search, positions, position, steps = Search(q="星"), list[Position](), None, 0
     while True:
         page = find(connection, live_run, search, position, budget=-1 if steps % 2 else 0.001)
-        found += page.positions
+        positions += page.positions
         steps += 1
         position = page.stopped or (page.positions[-1] if page.more else None)
         if position is None or steps > 500:
             break
         if steps % 2 == 0:  # a budget of less than nothing searches nothing, and says so
             assert not page.positions and page.stopped
-    assert [str(one) for one in found] == [
-        str(one) for one in find(connection, live_run, search, size=10**6, budget=60).positions
+    assert [str(position) for position in positions] == [
+        str(position) for position in find(connection, live_run, search, size=10**6, budget=60).positions
     ]
 
 

@@ -87,9 +87,9 @@ def setup(shelf: Path) -> Setup:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    found = Pool()
-    yield found
-    found.close()
+    pool = Pool()
+    yield pool
+    pool.close()
 
 
 def ask(pool: Pool, setup: Setup, query: str, **limits: float) -> dict[str, object]:
@@ -108,12 +108,12 @@ def test_what_is_refused_changes_nothing(pool: Pool, setup: Setup, shelf: Path) 
     before = fingerprint(shelf / "merged")
     for line in REFUSED:
         query = line.format(run=setup.run.rstrip("/"))
-        found = ask(pool, setup, query)
-        assert found.get("kind") == "refused" and "rows" not in found, (query, found)
+        response = ask(pool, setup, query)
+        assert response.get("kind") == "refused" and "rows" not in response, (query, response)
     for line in INVALID:
         query = line.format(run=setup.run.rstrip("/"))
-        found = ask(pool, setup, query)
-        assert found.get("kind") == "invalid" and "rows" not in found, (query, found)
+        response = ask(pool, setup, query)
+        assert response.get("kind") == "invalid" and "rows" not in response, (query, response)
     assert fingerprint(shelf / "merged") == before
 
 
@@ -133,11 +133,11 @@ def test_the_process_could_not_do_it_even_if_it_were_not_refused(
     )
     monkeypatch.setattr("pipeline.serve.sql_pool.PACKAGES", str(path))
     before, pool = fingerprint(shelf / "merged"), Pool()
-    found = ask(pool, setup, line.format(run=setup.run.rstrip("/")))
+    response = ask(pool, setup, line.format(run=setup.run.rstrip("/")))
     pool.close()
     assert fingerprint(shelf / "merged") == before
     if "{run}" not in line:
-        assert "error" in found, found  # what lies in the run may be read: it is the run's own
+        assert "error" in response, response  # what lies in the run may be read: it is the run's own
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_the_process_could_not_do_it_even_if_it_were_not_refused(
     ],
 )
 def test_what_runs_for_ever_is_stopped(pool: Pool, setup: Setup, query: str) -> None:
-    found = ask(pool, setup, query, seconds=1.0)
-    assert found["kind"] in ("time", "died")
+    response = ask(pool, setup, query, seconds=1.0)
+    assert response["kind"] in ("time", "died")
     assert ask(pool, setup, "select 1")["rows"] == [["1"]]
 
 
@@ -166,18 +166,18 @@ def test_what_runs_for_ever_is_stopped(pool: Pool, setup: Setup, query: str) -> 
     ],
 )
 def test_what_needs_too_much_memory_is_stopped(pool: Pool, setup: Setup, query: str) -> None:
-    found = ask(pool, setup, query, seconds=10.0)
-    assert found["kind"] in ("memory", "died", "time"), found
+    response = ask(pool, setup, query, seconds=10.0)
+    assert response["kind"] in ("memory", "died", "time"), response
     assert ask(pool, setup, "select 1")["rows"] == [["1"]]
 
 
 def test_answers_are_cut(pool: Pool, setup: Setup) -> None:
-    found = ask(pool, setup, "select * from range(1000)")
-    assert len(found["rows"]) == 100 and found["more"]  # type: ignore[arg-type]
-    found = ask(pool, setup, "select repeat('长', 1000000) as a from range(100)")
-    assert {len(row[0]) for row in found["rows"]} == {1_001}  # type: ignore[attr-defined]
-    found = ask(pool, setup, "select repeat('长', 900) as a from range(100)", characters=10_000)
-    assert len(found["rows"]) == 11 and found["more"]  # type: ignore[arg-type]
+    response = ask(pool, setup, "select * from range(1000)")
+    assert len(response["rows"]) == 100 and response["more"]  # type: ignore[arg-type]
+    response = ask(pool, setup, "select repeat('长', 1000000) as a from range(100)")
+    assert {len(row[0]) for row in response["rows"]} == {1_001}  # type: ignore[attr-defined]
+    response = ask(pool, setup, "select repeat('长', 900) as a from range(100)", characters=10_000)
+    assert len(response["rows"]) == 11 and response["more"]  # type: ignore[arg-type]
     assert not ask(pool, setup, "select * from range(100)")["more"]
 
 
@@ -200,8 +200,8 @@ def test_answers_are_cut(pool: Pool, setup: Setup) -> None:
     ],
 )
 def test_what_reads_the_views_is_answered(pool: Pool, setup: Setup, query: str) -> None:
-    found = ask(pool, setup, query)
-    assert found.get("rows"), found
+    response = ask(pool, setup, query)
+    assert response.get("rows"), response
 
 
 def test_a_child_has_no_secrets_and_is_restricted(pool: Pool, setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,12 +273,12 @@ def test_csv(address: str, shelf: Path) -> None:
     answer = httpx.post(f"{address}/runs/merged/sql", data={"query": query, "as": "csv"}, timeout=60)
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.headers["content-disposition"] == 'attachment; filename="merged.csv"'
-    found = list(csv.reader(io.StringIO(answer.text)))
+    rows_read = list(csv.reader(io.StringIO(answer.text)))
     with duckdb.connect() as connection:
         rows = connection.execute(
             f"select key, caption from '{shelf}/merged/dataset/*.parquet' order by key"
         ).fetchall()
-    assert found[0] == ["key", "caption", "score"] and [tuple(row[:2]) for row in found[1:]] == rows
+    assert rows_read[0] == ["key", "caption", "score"] and [tuple(row[:2]) for row in rows_read[1:]] == rows
     answer = httpx.post(
         f"{address}/runs/merged/sql", data={"query": "select '=1+1' a, -2 b, '@x' c", "as": "csv"}, timeout=60
     )

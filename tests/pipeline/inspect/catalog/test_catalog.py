@@ -54,8 +54,8 @@ def test_a_view_is_what_its_files_hold(finished: Run, view: str) -> None:
     files = sorted((finished.folder / FOLDERS[view]).glob("[0-9]*.parquet"))
     expected = [{"shard": path.stem, **row} for path in files for row in pq.read_table(path).to_pylist()]
     with connect(finished.folder) as connection:
-        found = connection.sql(f"from {view}").to_arrow_table().to_pylist()
-    assert expected and by_key(found) == by_key(expected)
+        view_rows = connection.sql(f"from {view}").to_arrow_table().to_pylist()
+    assert expected and by_key(view_rows) == by_key(expected)
 
 
 def test_ledger_rejected_and_reasons_are_what_the_ledger_holds(finished: Run) -> None:
@@ -66,9 +66,9 @@ def test_ledger_rejected_and_reasons_are_what_the_ledger_holds(finished: Run) ->
         assert connection.execute("select count(*), sum(rows) from ledger").fetchall() == [
             (len(rows), sum(row["rows"] for row in rows))
         ]
-        found = connection.execute("select reason, only_reason, count(*) from reasons group by all").fetchall()
+        counts = connection.execute("select reason, only_reason, count(*) from reasons group by all").fetchall()
         keys = connection.execute("select key from rejected where key is not null").fetchall()
-    assert {(reason, alone): count for reason, alone, count in found} == reasons
+    assert {(reason, alone): count for reason, alone, count in counts} == reasons
     assert Counter(key for (key,) in keys) == Counter(row["key"] for row in rejected if row["key"])
 
 
@@ -106,10 +106,10 @@ def test_a_new_threshold_renews_the_catalog(copied: Run) -> None:
     for manifest in run.manifests("score"):
         STAGES["select"].process(run, Item(manifest.shard))
     with connect(run.folder) as connection:
-        found = connection.execute("select distinct min_score from decisions").fetchall()
+        thresholds = connection.execute("select distinct min_score from decisions").fetchall()
         kept = connection.execute("select count(*) from decisions where keep").fetchall()[0][0]
         beyond = connection.execute("select count(*) from scores where score >= 0.3::float").fetchall()[0][0]
-    assert found == [(pytest.approx(0.3),)] and 0 < kept == beyond < before["pairs"]
+    assert thresholds == [(pytest.approx(0.3),)] and 0 < kept == beyond < before["pairs"]
 
 
 @contextmanager
@@ -210,8 +210,8 @@ def test_duckdb_tells_a_null_from_an_error_that_all_share(tmp_path: Path, count:
     error = ["no image"] * errors + [None] * (count - errors)
     path = tmp_path / "some.parquet"
     write_parquet(pa.table({"key": [str(row) for row in range(count)], "error": error}), path)
-    found = duckdb.sql(f"select count(*) from '{path}' where error is null").fetchall()
-    assert found == [(count - errors,)]
+    count_rows = duckdb.sql(f"select count(*) from '{path}' where error is null").fetchall()
+    assert count_rows == [(count - errors,)]
 
 
 def test_the_host_of_a_url_is_what_urllib_says(finished: Run) -> None:
@@ -232,7 +232,7 @@ def test_the_host_of_a_url_is_what_urllib_says(finished: Run) -> None:
         None,
     ]
     with connect(finished.folder) as connection:
-        found = connection.execute("select domain(unnest($1))", [[*urls, *others]]).fetchall()
+        domains = connection.execute("select domain(unnest($1))", [[*urls, *others]]).fetchall()
     hosts = [urlsplit(url) for url in urls]
-    expected = [f"[{one.hostname}]" if ":" in (one.hostname or "") else one.hostname for one in hosts]
-    assert [host for (host,) in found] == [*expected, *[None] * len(others)]
+    expected = [f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname for parts in hosts]
+    assert [host for (host,) in domains] == [*expected, *[None] * len(others)]

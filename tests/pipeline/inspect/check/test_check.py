@@ -59,21 +59,21 @@ def test_shares_and_counts_are_those_of_the_files(finished: Run) -> None:
         read.update({name: it["in"] - it["out_of_scope"] for name, it in manifest.counts["sources"].items()})
     shares = {name: failed[name] / tried[name] for name in tried}
     worst = max(shares, key=lambda name: shares[name])
-    found = one(finished.folder, rule="download_failure", per="source", max=0.5, least=1)
-    assert found.outcome == "passed" and found.worst is not None
-    assert (found.worst.subject, found.worst.value) == (worst, pytest.approx(shares[worst]))
+    result = one(finished.folder, rule="download_failure", per="source", max=0.5, least=1)
+    assert result.outcome == "passed" and result.worst is not None
+    assert (result.worst.subject, result.worst.value) == (worst, pytest.approx(shares[worst]))
     kept = {name: published[name] / read[name] for name in read}
     least = one(finished.folder, rule="kept_share", per="source", min=min(kept.values()) + 0.001)
-    assert [found.subject for found in least.failing] == [min(kept, key=lambda name: kept[name])]
+    assert [figure.subject for figure in least.failing] == [min(kept, key=lambda name: kept[name])]
     assert least.failing[0].value == pytest.approx(min(kept.values())) and least.stops
-    whole = one(finished.folder, rule="pairs", min=sum(published.values()))
-    assert whole.outcome == "passed" and whole.worst is not None and whole.worst.value == sum(published.values())
+    exact = one(finished.folder, rule="pairs", min=sum(published.values()))
+    assert exact.outcome == "passed" and exact.worst is not None and exact.worst.value == sum(published.values())
     assert one(finished.folder, rule="pairs", min=sum(published.values()) + 1).outcome == "failed"
 
 
 def test_a_severity_of_warn_tells_and_does_not_stop(finished: Run) -> None:
-    found = one(finished.folder, rule="pairs", min=10**9, severity="warn")
-    assert found.outcome == "failed" and not found.stops
+    result = one(finished.folder, rule="pairs", min=10**9, severity="warn")
+    assert result.outcome == "failed" and not result.stops
 
 
 def test_conservation_and_completeness_see_what_is_gone(copied: Path) -> None:
@@ -108,11 +108,16 @@ def test_contamination_compares_every_published_image_again(merged: Run, finishe
         table = table.set_column(place, table.schema.field(place), pa.array(column, pa.string()))
     pq.write_table(table, path)
     for index in (folder / "dataset").glob("*.parquet"):
-        found = pq.read_table(index)
+        published_index = pq.read_table(index)
         hashes = dict(zip(table["key"].to_pylist(), table["image_hash"].to_pylist(), strict=True))
-        column = [hashes.get(row["key"], row["image_hash"]) for row in found.select(["key", "image_hash"]).to_pylist()]
-        place = found.schema.get_field_index("image_hash")
-        pq.write_table(found.set_column(place, found.schema.field(place), pa.array(column, pa.string())), index)
+        column = [
+            hashes.get(row["key"], row["image_hash"])
+            for row in published_index.select(["key", "image_hash"]).to_pylist()
+        ]
+        place = published_index.schema.get_field_index("image_hash")
+        pq.write_table(
+            published_index.set_column(place, published_index.schema.field(place), pa.array(column, pa.string())), index
+        )
     assert one(folder, rule="contamination").outcome == "failed"
 
 
@@ -125,15 +130,15 @@ def test_scores_that_moved_are_drift_and_the_same_scores_are_not(finished: Run, 
         moved = pa.array(np.asarray(table["score"]) - np.float32(0.1))
         place = table.schema.get_field_index("score")
         pq.write_table(table.set_column(place, table.schema.field(place), moved), path)
-    found = one(copied, finished.folder, **rule)
+    result = one(copied, finished.folder, **rule)
     before = [row["score"] for row in rows(finished, "select") if row["source"] == "laion"]
     after = [score - 0.1 for score in before]
     grid = np.union1d(before, after)
     d = max(
         abs(np.searchsorted(np.sort(before), grid, "right") - np.searchsorted(np.sort(after), grid, "right"))
     ) / len(before)
-    assert found.outcome == "failed"
-    assert {one.subject: one.value for one in found.failing}["laion"] == pytest.approx(d, abs=0.01)
+    assert result.outcome == "failed"
+    assert {figure.subject: figure.value for figure in result.failing}["laion"] == pytest.approx(d, abs=0.01)
 
 
 def test_a_p_value_is_that_of_the_limit_distribution() -> None:

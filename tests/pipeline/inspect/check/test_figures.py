@@ -23,8 +23,8 @@ def one(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
     return check(run, Policy.model_validate({"rules": [rule]}), against)[0]
 
 
-def figures(found: RuleResult) -> dict[str | None, float | None]:
-    return {one.subject: one.value for one in found.failing}
+def figures(result: RuleResult) -> dict[str | None, float | None]:
+    return {figure.subject: figure.value for figure in result.failing}
 
 
 def rows(run: Run, folder: str) -> list[dict[str, Any]]:
@@ -54,8 +54,8 @@ def test_downloads_that_fail_by_host(finished: Run) -> None:
         tried[host] += 1
         failed[host] += status[row["key"]] != "ok"
     expected = {host: failed[host] / tried[host] for host in tried if failed[host] and tried[host] >= 2}
-    found = one(finished.folder, rule="download_failure", per="domain", max=0, least=2)
-    assert expected and figures(found) == pytest.approx(expected)
+    result = one(finished.folder, rule="download_failure", per="domain", max=0, least=2)
+    assert expected and figures(result) == pytest.approx(expected)
     assert one(finished.folder, rule="download_failure", per="domain", max=0, least=10**6).outcome == "passed"
 
 
@@ -75,29 +75,29 @@ def test_the_largest_share_of_one_thing(finished: Run, of: str) -> None:
     published = rows(finished, "dataset")
     counts = Counter(str(urlsplit(row["url"]).hostname) if of == "domain" else row[of] for row in published)
     most = max(counts.values()) / len(published)
-    found = one(finished.folder, rule="largest_share", of=of, max=0)
-    assert found.worst is not None and found.worst.value == pytest.approx(most)
-    assert counts[found.worst.subject] == max(counts.values())
+    result = one(finished.folder, rule="largest_share", of=of, max=0)
+    assert result.worst is not None and result.worst.value == pytest.approx(most)
+    assert counts[result.worst.subject] == max(counts.values())
     assert one(finished.folder, rule="largest_share", of=of, max=most).outcome == "passed"
 
 
 def test_another_threshold_moves_the_kept_share_but_is_no_drift_of_scores(finished: Run, stricter: Run) -> None:
     assert one(stricter.folder, finished.folder, rule="score_drift", max=0.001).outcome == "passed"
-    found = one(stricter.folder, finished.folder, rule="kept_share_change", max=0.0001)
+    result = one(stricter.folder, finished.folder, rule="kept_share_change", max=0.0001)
     published = Counter(row["source"] for row in rows(finished, "dataset"))
     read: Counter[str] = Counter()
     for manifest in finished.manifests("read"):
         read.update({name: it["in"] - it["out_of_scope"] for name, it in manifest.counts["sources"].items()})
-    assert figures(found) == pytest.approx({source: published[source] / read[source] for source in published})
+    assert figures(result) == pytest.approx({source: published[source] / read[source] for source in published})
     assert one(stricter.folder, finished.folder, rule="complete").outcome == "failed"
 
 
 def test_the_statistic_of_drift_is_scipys(finished: Run) -> None:
-    mine, other = (
+    laion, wukong = (
         [row["score"] for row in rows(finished, "select") if row["source"] == name] for name in ("laion", "wukong")
     )
     with_one = "select count(*) from (from decisions where source = 'laion')"
-    assert one(finished.folder, rule="sql", name="n", sql=with_one, min=len(mine), max=len(mine)).outcome == "passed"
+    assert one(finished.folder, rule="sql", name="n", sql=with_one, min=len(laion), max=len(laion)).outcome == "passed"
     from pipeline.inspect.catalog import connect
     from pipeline.inspect.check.drift import STATISTIC, p_value
 
@@ -107,6 +107,6 @@ def test_the_statistic_of_drift_is_scipys(finished: Run) -> None:
         connection.execute("create table previous.laion as select score from decisions where source = 'wukong'")
         query = STATISTIC.format(subject="null::varchar", table="laion", previous="previous")
         _, d, _, _, _, n, m = connection.execute(query).fetchall()[0]
-    expected = ks_2samp(mine, other, method="asymp")
-    assert (n, m) == (len(mine), len(other)) and d == pytest.approx(expected.statistic)
+    expected = ks_2samp(laion, wukong, method="asymp")
+    assert (n, m) == (len(laion), len(wukong)) and d == pytest.approx(expected.statistic)
     assert p_value(d, int(n), int(m)) == pytest.approx(expected.pvalue, rel=0.2)

@@ -41,12 +41,12 @@ HOSTILE = [
 
 @pytest.fixture(scope="module", params=["finished", "merged"])
 def run(request: pytest.FixtureRequest) -> Run:
-    found: Run = request.getfixturevalue(request.param)
-    return found
+    example: Run = request.getfixturevalue(request.param)
+    return example
 
 
 @pytest.fixture(scope="module")
-def found(run: Run) -> Figures:
+def figures(run: Run) -> Figures:
     with connect(run.folder) as connection:
         return read_figures(run, connection)
 
@@ -62,7 +62,7 @@ def ledger(run: Run) -> list[dict[str, Any]]:
     return files(run, *folders)
 
 
-def test_the_funnel_adds_up_to_the_rows_in_the_files(run: Run, found: Figures) -> None:
+def test_the_funnel_adds_up_to_the_rows_in_the_files(run: Run, figures: Figures) -> None:
     published = Counter(row["source"] for row in files(run, "dataset"))
     lost: Counter[tuple[str, str]] = Counter()
     for row in ledger(run):
@@ -70,16 +70,16 @@ def test_the_funnel_adds_up_to_the_rows_in_the_files(run: Run, found: Figures) -
         lost[row["source"], place] += row["rows"]
     names = {"not_selected": "select", "not_decoded": "score", "not_fetched": "download", "rejected_by_rules": "filter"}
     names |= {"unreadable": "read", "out_of_scope": "out_of_scope"}
-    for row in found["funnel"]:
+    for row in figures["funnel"]:
         assert row["published"] == published[row["source"]]
         assert {name: row[name] for name in names} == {
             name: lost[row["source"], place] for name, place in names.items()
         }
         assert row["waiting"] == 0 and row["read"] == row["published"] + sum(row[name] for name in names)
-    assert found.published == sum(published.values()) and found.complete
+    assert figures.published == sum(published.values()) and figures.complete
 
 
-def test_reasons_and_their_combinations(run: Run, found: Figures) -> None:
+def test_reasons_and_their_combinations(run: Run, figures: Figures) -> None:
     pairs: Counter[str] = Counter()
     only: Counter[str] = Counter()
     together: Counter[tuple[str, ...]] = Counter()
@@ -89,67 +89,71 @@ def test_reasons_and_their_combinations(run: Run, found: Figures) -> None:
             together[tuple(sorted(row["reasons"]))] += row["rows"]
             if len(row["reasons"]) == 1:
                 only[row["reasons"][0]] += row["rows"]
-    assert {name: (count, alone) for name, (_, count, alone) in found.reason_totals.items()} == {
+    assert {name: (count, alone) for name, (_, count, alone) in figures.reason_totals.items()} == {
         name: (count, only[name]) for name, count in pairs.items()
     }
-    largest = sorted(together.items(), key=lambda item: (-item[1], item[0]))[: len(found["combinations"])]
-    assert [(tuple(row["reasons"]), row["pairs"]) for row in found["combinations"]] == largest
+    largest = sorted(together.items(), key=lambda item: (-item[1], item[0]))[: len(figures["combinations"])]
+    assert [(tuple(row["reasons"]), row["pairs"]) for row in figures["combinations"]] == largest
 
 
-def test_scores_and_what_thresholds_would_keep(run: Run, found: Figures) -> None:
+def test_scores_and_what_thresholds_would_keep(run: Run, figures: Figures) -> None:
     decisions = files(run, "select")
-    for source in found.scored:
+    for source in figures.scored:
         scores = [row["score"] for row in decisions if row["source"] == source]
         bins = Counter(math.floor(round(score * 100, 3)) for score in scores)
-        assert {row["bin"]: row["pairs"] for row in found.scored[source]} == bins
-        assert sum(row["kept"] for row in found.scored[source]) == sum(
+        assert {row["bin"]: row["pairs"] for row in figures.scored[source]} == bins
+        assert sum(row["kept"] for row in figures.scored[source]) == sum(
             row["keep"] for row in decisions if row["source"] == source
         )
-        for row in thresholds(found):
+        for row in thresholds(figures):
             passing = sum(round(score, 5) >= row["threshold"] for score in scores)
             assert row["shares"][source] == pytest.approx(passing / len(scores))
 
 
-def test_captions_sizes_domains_clusters_and_models(run: Run, found: Figures) -> None:
+def test_captions_sizes_domains_clusters_and_models(run: Run, figures: Figures) -> None:
     kept = Counter(min(len(row["caption"]), 61) for row in files(run, "dataset"))
-    assert {row["characters"]: row["pairs"] for row in found["lengths"] if row["side"] == "kept"} == kept
+    assert {row["characters"]: row["pairs"] for row in figures["lengths"] if row["side"] == "kept"} == kept
     dropped = Counter(min(len(row["caption"]), 61) for row in ledger(run) if row["caption"] is not None)
-    assert {row["characters"]: row["pairs"] for row in found["lengths"] if row["side"] == "dropped"} == dropped
+    assert {row["characters"]: row["pairs"] for row in figures["lengths"] if row["side"] == "dropped"} == dropped
     fetched = [row for row in files(run, "download") if row["status"] == "ok"]
-    assert sum(row["pairs"] for row in found["sizes"]) == sum(row["pairs"] for row in found["aspects"]) == len(fetched)
+    assert (
+        sum(row["pairs"] for row in figures["sizes"]) == sum(row["pairs"] for row in figures["aspects"]) == len(fetched)
+    )
     shorter = Counter(
         min(2048, max(64, 2 ** int(math.log2(min(row["original_width"], row["original_height"]))))) for row in fetched
     )
-    assert {row["side"]: row["pairs"] for row in found["sizes"]} == shorter
+    assert {row["side"]: row["pairs"] for row in figures["sizes"]} == shorter
 
     def host(row: dict[str, Any]) -> str | None:
         match = re.match(r"https?://([^/:?#]+)", row["url"] or "", re.IGNORECASE)
         return match and match[1].lower()
 
-    assert {row["domain"]: row["planned"] for row in found["domains"] if row["planned"]} == {
+    assert {row["domain"]: row["planned"] for row in figures["domains"] if row["planned"]} == {
         name: count for name, count in Counter(map(host, files(run, "plan"))).items() if name
     }
     clusters = run.folder / "dedup_images/000000.clusters.parquet"
     members = Counter(row["cluster"] for row in pq.read_table(clusters).to_pylist()) if clusters.exists() else {}
-    assert {row["size"]: row["clusters"] for row in found["clusters"]} == Counter(min(n, 10) for n in members.values())
-    assert sum(row["pairs"] for row in found["models"]) == len(files(run, "score"))
+    assert {row["size"]: row["clusters"] for row in figures["clusters"]} == Counter(
+        min(n, 10) for n in members.values()
+    )
+    assert sum(row["pairs"] for row in figures["models"]) == len(files(run, "score"))
     taken_out = [
         reason for row in ledger(run) for reason in row["reasons"] if reason.startswith(("test_image_", "test_set_"))
     ]
-    assert sum(row["pairs"] for row in found["contamination"]) == len(taken_out)
+    assert sum(row["pairs"] for row in figures["contamination"]) == len(taken_out)
 
 
-def test_times_are_those_that_were_noted(run: Run, found: Figures) -> None:
-    for row in found["throughput"]:
+def test_times_are_those_that_were_noted(run: Run, figures: Figures) -> None:
+    for row in figures["throughput"]:
         noted = {line["shard"]: line for line in run.times(row["stage"])}.values()
         assert row["worker_seconds"] == pytest.approx(sum(line["ended"] - line["began"] for line in noted), abs=0.01)
         assert row["shards"] == len(noted) == len(run.manifests(row["stage"]))
 
 
-def test_galleries_show_what_they_say(run: Run, found: Figures) -> None:
+def test_galleries_show_what_they_say(run: Run, figures: Figures) -> None:
     with connect(run.folder) as connection:
-        made = galleries(run, connection, found, seed=1, shown=6)
-        again = galleries(run, connection, found, seed=1, shown=6)
+        made = galleries(run, connection, figures, seed=1, shown=6)
+        again = galleries(run, connection, figures, seed=1, shown=6)
     assert made == again
     published = {row["key"]: row for row in files(run, "dataset")}
     dropped = {row["key"]: row for row in ledger(run)}
@@ -178,8 +182,8 @@ def test_a_report_stands_alone_and_is_the_same_twice(run: Run, tmp_path: Path) -
     assert "<script" not in text and "url(" not in text.split("</style>")[0]
 
 
-def test_against_itself_nothing_changes(found: Figures) -> None:
-    assert all(one.here == one.there and one.points == 0 for one in changes(found, found))
+def test_against_itself_nothing_changes(figures: Figures) -> None:
+    assert all(change.here == change.there and change.points == 0 for change in changes(figures, figures))
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_a_table_fits_and_a_caption_cannot_command_the_terminal(finished: Run) -
     hostile = "select chr(27) || '[2J' || chr(155) || '31m' || chr(8238) || '家👨‍👩‍👧' || chr(10) || 'x' as caption"
     assert "\\x1b[2J\\x9b31m\\u202e家👨‍👩‍👧 x" in zhclip(finished.folder, hostile).stdout
     both = zhclip(finished.folder, "create table t as select 7 as a; from t; select 8 as b").stdout.split()
-    assert [one for one in both if one in ("7", "8")] == ["7", "8"]
+    assert [word for word in both if word in ("7", "8")] == ["7", "8"]
     odd = "select 1.5::decimal(4, 2) as a, interval 1 day as b, 'ab'::blob as c, {'d': 1} as d, null as e"
     assert zhclip(finished.folder, odd, "--csv").returncode == 0
 
@@ -145,7 +145,7 @@ def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
         terminal.type("select count(*) as found\n")
         terminal.until("...>")
         terminal.type("from pairs;\n")
-        rows = sum(found.counts["out"] for found in finished.manifests("publish"))
+        rows = sum(manifest.counts["out"] for manifest in finished.manifests("publish"))
         terminal.until(f"{rows:,}")
         terminal.until("1 row,")
         terminal.until("sql>")
@@ -218,10 +218,10 @@ class Terminal:
         while text not in self.seen:
             assert time.monotonic() < end and self.process.poll() is None, f"no {text!r} in:\n{self.seen[-3000:]}"
             if select.select([self.master], [], [], 0.2)[0]:
-                found = os.read(self.master, 65536).decode(errors="replace")
-                if "\x1b[6n" in found:
+                output = os.read(self.master, 65536).decode(errors="replace")
+                if "\x1b[6n" in output:
                     os.write(self.master, b"\x1b[1;1R")  # a terminal says where its cursor is
-                self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", found)
+                self.seen += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output)
         self.seen = self.seen.partition(text)[2]
 
 
