@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.support.browser import chromium
-from tests.support.optional import Report, must_not_skip
+from tests.support.optional import Report, must_not_skip, reason_of
 from tests.support.runs import finished, merge, merged, site
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers with several threads each wait for one another
@@ -52,10 +52,9 @@ def pytest_make_collect_report() -> Generator[None, Report, Report]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line for each reason, with the number of tests: what is not tested here, and how to have it."""
-    reasons: Counter[tuple[str, str]] = Counter()
+    """One line for each module and reason: what is not tested here, and how to have it."""
+    counts: Counter[tuple[str, str]] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        reasons[report.nodeid.split("::")[0], reason.removeprefix("Skipped: ")] += 1
-    for (module, reason), count in sorted(reasons.items()):
-        terminalreporter.write_line(f"skipped: {count} tests of {module}: {reason}", yellow=True)
+        counts[report.nodeid.split("::")[0], reason_of(report)] += 1
+    for (module, reason), count in sorted(counts.items()):
+        terminalreporter.write_line(f"skipped: {count} of {module}: {reason}", yellow=True)

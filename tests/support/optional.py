@@ -17,7 +17,12 @@ def must_not_skip(report: Report) -> Report:
     """The report; where CI is set, a skip is a failure, unless its reason begins with MACHINE."""
     if not os.environ.get("CI") or not report.skipped or hasattr(report, "wasxfail"):
         return report
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    if not reason.removeprefix("Skipped: ").startswith(MACHINE):
-        report.outcome, report.longrepr = "failed", f"in CI nothing may be skipped: {reason}"
+    if not reason_of(report).startswith(MACHINE):
+        report.outcome, report.longrepr = "failed", f"in CI nothing may be skipped: {reason_of(report)}"
     return report
+
+
+def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Why it was skipped."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return reason.removeprefix("Skipped: ")

@@ -32,7 +32,7 @@ def jar() -> Path:
     try:
         return flink.jar(ROOT / flink.FOLDER)
     except flink.FlinkUnavailableError as missing:
-        pytest.skip(str(missing))
+        pytest.skip(f"this machine has no Flink: {missing}")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,9 @@ def test_what_a_stage_raises_reaches_the_caller(endpoint: str) -> None:
         run(endpoint, ["000007"], refuse)
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="only setpriv ties a server to a killed process")
+@pytest.mark.skipif(
+    shutil.which("setpriv") is None, reason="this machine has no setpriv, which ends a server with its owner"
+)
 def test_no_server_outlives_a_killed_process(jar: Path) -> None:
     code = "import pathlib, sys, time; from pipeline import flink\n"
     code += "with flink.job_server(pathlib.Path(sys.argv[1])) as served: print(served, flush=True); time.sleep(600)"
@@ -130,7 +132,7 @@ def test_without_java_it_says_what_to_install(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("jar")
 def test_where_maven_is_out_of_reach_it_says_so(tmp_path: Path) -> None:
     if shutil.which("mvn") is None:
-        pytest.skip("the jar is there, but Maven is not")
+        pytest.skip("this machine has no Maven, though it has the jar")
     # An empty local repository, and a closed port as the way out: the real Maven then reaches nothing.
     away = f"-Dmaven.repo.local={tmp_path / 'repository'} -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9"
     command = [sys.executable, "-m", "pipeline.runners.flink", "--folder", str(tmp_path / "flink"), "jar"]
