@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foundation import child
-from tests.paths import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 
 def test_a_checkout_is_named_first() -> None:

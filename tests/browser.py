@@ -1,3 +1,0 @@
-"""Moved to tests.support.browser."""
-
-from tests.support.browser import *  # noqa: F403

@@ -1,3 +1,0 @@
-"""Moved to tests.support.checkpoints."""
-
-from tests.support.checkpoints import *  # noqa: F403

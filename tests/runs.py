@@ -1,3 +1,0 @@
-"""Moved to tests.support.runs."""
-
-from tests.support.runs import *  # noqa: F403

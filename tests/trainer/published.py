@@ -1,3 +1,0 @@
-"""Moved to tests.support.published."""
-
-from tests.support.published import *  # noqa: F403
