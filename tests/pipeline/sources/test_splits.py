@@ -19,8 +19,8 @@ from pipeline.sources.readers import _positions
 from pipeline.sources.splits import UNREADABLE_REASONS, Block
 from pipeline.sources.table import TableSource
 from pipeline.sources.visual_genome import VisualGenomeSource
-from tests.paths import REPOSITORY
 from tests.pipeline.sources.image_set_files import coco_image, region
+from tests.support.paths import REPOSITORY
 
 
 def write(name: str, content: Any) -> str:

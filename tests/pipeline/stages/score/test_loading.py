@@ -254,6 +254,7 @@ def from_hub(endpoint: str, cache: Path, *hub_ids: str) -> list[str]:
     return result.stdout.splitlines()
 
 
+@pytest.mark.slow  # loads the models in two processes
 def test_a_hub_repository_is_fetched_without_other_frameworks_and_then_works_offline(hub: str, tmp_path: Path) -> None:
     (first,) = from_hub(hub, tmp_path, "org/text")
     name, revision, weights = first.split()
