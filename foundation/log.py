@@ -95,7 +95,8 @@ def log_item(run: str, stage: str, item: str) -> Iterator[ItemLogger]:
     try:
         yield log
     except Exception as error:
-        log.error("failed: %s: %s", type(error).__name__, error, fields={"seconds": _seconds_since(began)})
+        reason = str(error).partition("\n")[0]  # of a child, say, the message holds the end of its log
+        log.error("failed: %s: %s", type(error).__name__, reason, fields={"seconds": _seconds_since(began)})
         raise
     log.info("done", fields={"seconds": _seconds_since(began)})
 

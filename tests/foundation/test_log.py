@@ -48,7 +48,7 @@ def work(fail: bool = False) -> None:
     with log_item("first", "download", "000012") as log:
         log.fields["out"] = 95
         if fail:
-            raise OSError("disk full")
+            raise OSError("disk full\nand more lines")
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
