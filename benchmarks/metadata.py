@@ -125,7 +125,7 @@ def measure(who: str, rows: int, threads: int) -> dict[str, float]:
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def one(who: str, rows: int, threads: int) -> None:
+def measure_here(who: str, rows: int, threads: int) -> None:
     """The measured process."""
     import duckdb  # noqa: F401  start-up is not what is compared
 
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--one", choices=("zhclip", "duckdb"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        one(given.one, given.rows, given.threads)
+        measure_here(given.one, given.rows, given.threads)
         return
     console = Console()
     speed(console, given.rows, given.rounds, given.threads)

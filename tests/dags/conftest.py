@@ -66,12 +66,12 @@ class Airflow:
             tasks = database.execute(
                 f"select task_id, state, try_number from task_instance where run_id = {last}"
             ).fetchall()
-            said = database.execute(
+            xcom_rows = database.execute(
                 f"select task_id, value from xcom where key = 'return_value' and run_id = {last}"
             ).fetchall()
         states, tries = {task: state for task, state, _ in tasks}, {task: number for task, _, number in tasks}
-        found = {task: json.loads(value) for task, value in said}
-        return Tasks(done.returncode, done.stdout + done.stderr, states, tries, found)
+        return_values = {task: json.loads(value) for task, value in xcom_rows}
+        return Tasks(done.returncode, done.stdout + done.stderr, states, tries, return_values)
 
 
 def new_airflow(folder: Path, command: str, **variables: str) -> Airflow:

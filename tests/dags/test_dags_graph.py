@@ -41,7 +41,7 @@ REFRESH: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.fixture(scope="module")
-def found(airflow_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def loaded_dags(airflow_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("home")
     script = Path(__file__).with_name("graph.py")
     done = subprocess.run(
@@ -53,15 +53,15 @@ def found(airflow_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
-def test_importing_them_costs_nothing(found: dict[str, Any]) -> None:
-    ours = {name for name in found["modules"] if name.startswith("zhclip")}
+def test_importing_them_costs_nothing(loaded_dags: dict[str, Any]) -> None:
+    ours = {name for name in loaded_dags["modules"] if name.startswith("zhclip")}
     assert ours == {"zhclip_curate", "zhclip_refresh", "zhclip_tasks"}
-    assert not {"pipeline", "filters", "trainer", "torch", "pyarrow", "duckdb", "numpy"} & {*found["modules"]}
-    assert found["seconds"] < 1  # 0.06 s on an idle machine
+    assert not {"pipeline", "filters", "trainer", "torch", "pyarrow", "duckdb", "numpy"} & {*loaded_dags["modules"]}
+    assert loaded_dags["seconds"] < 1  # 0.06 s on an idle machine
 
 
-def test_curation_runs_its_stages_in_order(found: dict[str, Any]) -> None:
-    after = {name: {*task["after"]} for name, task in found["curate"]["tasks"].items()}
+def test_curation_runs_its_stages_in_order(loaded_dags: dict[str, Any]) -> None:
+    after = {name: {*task["after"]} for name, task in loaded_dags["curate"]["tasks"].items()}
     assert after == {
         "settle": set(),
         "wants_translation": {"settle"},
@@ -80,23 +80,23 @@ def test_curation_runs_its_stages_in_order(found: dict[str, Any]) -> None:
     }
 
 
-def test_refresh_has_the_same_stages_and_ends_with_the_record(found: dict[str, Any]) -> None:
-    curate, refresh = found["curate"]["tasks"], found["refresh"]["tasks"]
+def test_refresh_has_the_same_stages_and_ends_with_the_record(loaded_dags: dict[str, Any]) -> None:
+    curate, refresh = loaded_dags["curate"]["tasks"], loaded_dags["refresh"]["tasks"]
     same = {name for name in curate if name not in ("wants_training", "train_stage_1", "train_stage_2", "evaluate")}
     assert {name: refresh[name] for name in same} == {name: curate[name] for name in same}
     assert {*refresh} - same == {"record"}
     assert refresh["record"]["after"] == ["check"]
-    assert (found["refresh"]["schedule"], found["refresh"]["catchup"]) == ("@monthly", False)
-    assert found["refresh"]["at_a_time"] == 1
+    assert (loaded_dags["refresh"]["schedule"], loaded_dags["refresh"]["catchup"]) == ("@monthly", False)
+    assert loaded_dags["refresh"]["at_a_time"] == 1
 
 
-def test_every_task_is_tried_again_with_back_off(found: dict[str, Any]) -> None:
-    for task in [*found["curate"]["tasks"].values(), *found["refresh"]["tasks"].values()]:
+def test_every_task_is_tried_again_with_back_off(loaded_dags: dict[str, Any]) -> None:
+    for task in [*loaded_dags["curate"]["tasks"].values(), *loaded_dags["refresh"]["tasks"].values()]:
         assert (task["retries"], task["backoff"]) == (3, 2)
 
 
-def test_pools_that_are_imported_are_those_that_tasks_wait_for(found: dict[str, Any]) -> None:
-    pools = {name: task["pool"] for name, task in found["curate"]["tasks"].items()}
+def test_pools_that_are_imported_are_those_that_tasks_wait_for(loaded_dags: dict[str, Any]) -> None:
+    pools = {name: task["pool"] for name, task in loaded_dags["curate"]["tasks"].items()}
     gpu = {"translate", "score", "train_stage_1", "train_stage_2", "evaluate"}
     assert {name for name, pool in pools.items() if pool == "zhclip_gpu"} == gpu
     assert {name for name, pool in pools.items() if pool == "zhclip_network"} == {"download"}
@@ -104,12 +104,14 @@ def test_pools_that_are_imported_are_those_that_tasks_wait_for(found: dict[str, 
     assert {*listed, "default_pool"} == {*pools.values()}
 
 
-def test_params_that_do_not_fit_are_refused(found: dict[str, Any]) -> None:
-    assert found["refused"] == [False] * len(GOOD) + [True] * len(BAD)
+def test_params_that_do_not_fit_are_refused(loaded_dags: dict[str, Any]) -> None:
+    assert loaded_dags["refused"] == [False] * len(GOOD) + [True] * len(BAD)
 
 
-def test_refresh_takes_its_settings_from_the_variable_and_those_of_a_run_before_them(found: dict[str, Any]) -> None:
-    stored, given, missing, unknown, wrong = found["settled"]
+def test_refresh_takes_its_settings_from_the_variable_and_those_of_a_run_before_them(
+    loaded_dags: dict[str, Any],
+) -> None:
+    stored, given, missing, unknown, wrong = loaded_dags["settled"]
     left_out = dict.fromkeys(("policy", "workers", "beam_options"))
     assert stored == STORED | left_out
     assert given == STORED | left_out | {"folder": "elsewhere", "overrides": ["b=2"]}

@@ -34,10 +34,10 @@ def test_claimed_recipe_is_one_that_zhclip_reads(tmp_path: Path) -> None:
     name = "in/第一 part 'a'.parquet"
     path = claim(tmp_path, "2026-01-01", RECIPE, {"laion": [name], "wukong": []})
     assert path == tmp_path / "2026-01-01.yaml"
-    found = load_recipe(path)
-    assert found.sources["laion"].files == (name,)
-    assert found.sources["laion"].min_score == 0.3
-    assert [*found.sources] == ["laion"]
+    recipe = load_recipe(path)
+    assert recipe.sources["laion"].files == (name,)
+    assert recipe.sources["laion"].min_score == 0.3
+    assert [*recipe.sources] == ["laion"]
 
 
 def test_files_of_a_refresh_that_failed_are_new_to_the_next(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def settings(**more: Any) -> dict[str, Any]:
 
 
 def test_each_value_is_one_word() -> None:
-    found = words.stage_words("plan", settings(workers=4, beam_options=["--runner=FlinkRunner", "--parallelism=2"]))
-    assert found == [
+    command = words.stage_words("plan", settings(workers=4, beam_options=["--runner=FlinkRunner", "--parallelism=2"]))
+    assert command == [
         *("plan", "my recipe; rm -rf x.yaml", "--run", "/runs/a b", "--workers", "4"),
         *("--set", "sources.laion.min_score=0.3", "--set", 'sources.laion.files=["a b.parquet"]'),
         *("--", "--runner=FlinkRunner", "--parallelism=2"),
@@ -56,9 +56,11 @@ def test_what_is_left_out_is_left_to_zhclip() -> None:
 def test_newest_checkpoint_is_evaluated(tmp_path: Path) -> None:
     for step in (900, 1000, 80):
         (tmp_path / f"checkpoint-{step:08d}.pt").touch()
-    found = words.evaluate_words(settings(training=str(tmp_path), evaluation_set="data/MUGE", evaluation_split="valid"))
+    command = words.evaluate_words(
+        settings(training=str(tmp_path), evaluation_set="data/MUGE", evaluation_split="valid")
+    )
     newest = str(tmp_path / "checkpoint-00001000.pt")
-    assert found == ["evaluate", "retrieval", newest, "data/MUGE", "--split", "valid", "--json"]
+    assert command == ["evaluate", "retrieval", newest, "data/MUGE", "--split", "valid", "--json"]
 
 
 def test_training_that_left_no_checkpoint_is_named(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_training_that_left_no_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    "command",
     [
         *(words.stage_words(stage, SETTINGS) for stage in words.STAGES),
         words.recipe_words("show", SETTINGS),
@@ -77,12 +79,12 @@ def test_training_that_left_no_checkpoint_is_named(tmp_path: Path) -> None:
         ["train", *words.train_words(1, settings(training_overrides=["seed=1"]))],
         ["evaluate", "retrieval", "c.pt", "set", "--split", "valid", "--json"],
     ],
-    ids=lambda found: shlex.join(found[:2]),
+    ids=lambda command: shlex.join(command[:2]),
 )
-def test_zhclip_takes_these_options(found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zhclip_takes_these_options(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails for the recipe or run that is missing, not for an option or a command that it does not know."""
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, [word.replace("/runs/", "runs/") for word in found])
+    done = CliRunner().invoke(app, [word.replace("/runs/", "runs/") for word in command])
     assert done.exit_code in (1, 2), done.output
     assert "Usage:" not in done.output
     assert "No such" not in done.output

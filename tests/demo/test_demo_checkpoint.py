@@ -25,9 +25,9 @@ def scores(world: World, checkpoint: Path) -> dict[str, np.ndarray]:
     truth = pq.read_table(world.truth).to_pylist()
     rows = [row for row in truth if row["fault"] in ("clean", "swapped caption") and row["variant"] not in UNUSUAL]
     images = Images(world.web)
-    found = load_scorer(config).score([images.of(row["url"]) or b"" for row in rows], [row["caption"] for row in rows])
-    assert found["error"].null_count == len(rows)
-    values = found["score"].to_numpy()
+    table = load_scorer(config).score([images.of(row["url"]) or b"" for row in rows], [row["caption"] for row in rows])
+    assert table["error"].null_count == len(rows)
+    values = table["score"].to_numpy()
     faults = np.array([row["fault"] for row in rows])
     return {fault: values[faults == fault] for fault in ("clean", "swapped caption")}
 
@@ -43,8 +43,8 @@ def test_the_papers_threshold_lies_between_them(scores: dict[str, np.ndarray]) -
 
 def test_it_was_trained_on_other_drawings() -> None:
     assert not set(TRAINED_STYLES) & set(WORLD_STYLES)
-    codes = {one.hexcode: one for one in load_drawings(WORLD_STYLES)}
-    assert 0.05 < np.mean([is_held_out(one) for one in codes.values()]) < 0.15
+    codes = {drawing.hexcode: drawing for drawing in load_drawings(WORLD_STYLES)}
+    assert 0.05 < np.mean([is_held_out(drawing) for drawing in codes.values()]) < 0.15
 
 
 def test_it_is_small_and_says_what_it_is(checkpoint: Path) -> None:

@@ -17,23 +17,23 @@ def drawings() -> list[Drawing]:
 
 
 def test_all_styles_are_there_and_share_their_concepts(drawings: list[Drawing]) -> None:
-    styles = Counter(one.style for one in drawings)
+    styles = Counter(drawing.style for drawing in drawings)
     assert set(styles) == set(LICENCES)
-    in_all = Counter(one.hexcode for one in drawings)
+    in_all = Counter(drawing.hexcode for drawing in drawings)
     assert sum(count == 6 for count in in_all.values()) > 1000
     assert len(drawings) > 8800
-    assert {one.licence for one in drawings} == {"Apache-2.0", "MIT", "CC-BY-4.0", "CC-BY-SA-4.0"}
+    assert {drawing.licence for drawing in drawings} == {"Apache-2.0", "MIT", "CC-BY-4.0", "CC-BY-SA-4.0"}
 
 
 def test_a_known_drawing_has_its_chinese_name(drawings: list[Drawing]) -> None:
-    pizza = {one.style: one for one in drawings if one.hexcode == "1f355"}
+    pizza = {drawing.style: drawing for drawing in drawings if drawing.hexcode == "1f355"}
     assert set(pizza) == set(LICENCES)
-    assert {one.concept for one in pizza.values()} == {"pizza"}
+    assert {drawing.concept for drawing in pizza.values()} == {"pizza"}
     assert "披萨" in pizza["noto"].name + "".join(pizza["noto"].tags)
 
 
 def test_captions_keep_to_the_papers_lengths(drawings: list[Drawing]) -> None:
-    texts = [caption(one, random.Random(i)) for i, one in enumerate(drawings)]
+    texts = [caption(drawing, random.Random(i)) for i, drawing in enumerate(drawings)]
     made = [text for text in texts if text is not None]
     assert len(made) > 0.95 * len(texts)
     assert {5 <= len(text) <= 50 for text in made} == {True}
@@ -41,7 +41,7 @@ def test_captions_keep_to_the_papers_lengths(drawings: list[Drawing]) -> None:
 
 
 def test_a_drawing_lies_on_its_background(drawings: list[Drawing]) -> None:
-    pizza = next(one for one in drawings if one.hexcode == "1f355" and one.style == "noto")
+    pizza = next(drawing for drawing in drawings if drawing.hexcode == "1f355" and drawing.style == "noto")
     pixels = np.asarray(picture(pizza.svg, 96, "#eaf4fb"))
     assert pixels.shape == (96, 96, 3)
     assert pixels[0, 0].tolist() == [0xEA, 0xF4, 0xFB]
@@ -55,7 +55,7 @@ def test_every_good_form_decodes(drawings: list[Drawing], form: str) -> None:
 
     from PIL import Image
 
-    pizza = next(one for one in drawings if one.hexcode == "1f355" and one.style == "noto")
+    pizza = next(drawing for drawing in drawings if drawing.hexcode == "1f355" and drawing.style == "noto")
     with Image.open(io.BytesIO(image_file(pizza.svg, form, 80, "#ffffff"))) as image:
         image.load()
         assert image.size == (80, 80)

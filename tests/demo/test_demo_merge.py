@@ -66,30 +66,30 @@ def test_coco_and_its_translations_belong_together(merged: MergeWorld, truth: pl
     for part in ("train2014", "val2014"):
         content = read_json(folder / f"captions_{part}.json")
         rows = truth.filter(file=f"captions_{part}.json").sort("row").to_dicts()
-        assert [one["caption"] for one in content["annotations"]] == [row["english"] for row in rows]
-        for one, row in zip(content["annotations"], rows, strict=True):
-            assert known.get(str(one["id"])) == (row["chinese"] if row["by"] == "file" else None)
+        assert [annotation["caption"] for annotation in content["annotations"]] == [row["english"] for row in rows]
+        for annotation, row in zip(content["annotations"], rows, strict=True):
+            assert known.get(str(annotation["id"])) == (row["chinese"] if row["by"] == "file" else None)
         assert {f"{part}/{image['file_name']}" for image in content["images"]} <= members
     assert {"file", "model"} == set(truth.filter(source="coco")["by"])
 
 
 def test_boxes_of_regions_lie_on_their_drawings_in_copies_too(merged: MergeWorld, truth: pl.DataFrame) -> None:
     folder = merged.metadata / "vg"
-    described = {one["image_id"]: one for one in read_json(folder / "image_data.json")}
+    described = {record["image_id"]: record for record in read_json(folder / "image_data.json")}
     routes = read_json(merged.web / "routes.json")
-    for one in read_json(folder / "region_descriptions.json"):
-        told = described[one["id"]]
+    for record in read_json(folder / "region_descriptions.json"):
+        told = described[record["id"]]
         with Image.open(merged.web / routes[told["url"].removeprefix(merged.base_url)]["file"]) as image:
             assert image.size == (told["width"], told["height"])
             pixels = np.asarray(image.convert("RGB")).astype(int)
         outside = np.ones(pixels.shape[:2], dtype=bool)
-        for region in one["regions"]:
+        for region in record["regions"]:
             x, y, width, height = (region[name] for name in ("x", "y", "width", "height"))
             assert min(x, y) >= 0 and x + width <= told["width"] and y + height <= told["height"]
             outside[max(0, y - 3) : y + height + 3, max(0, x - 3) : x + width + 3] = False
         rows = np.flatnonzero(outside.sum(1) > 1)  # what lies outside is ground: of one colour along a row
         spread = [np.ptp(pixels[row][outside[row]], axis=0).max() for row in rows]
-        assert max(spread, default=0) < 40, one["id"]
+        assert max(spread, default=0) < 40, record["id"]
     assert set(FORMS) < set(truth.filter(source="vg")["form"])
 
 
@@ -127,10 +127,10 @@ def test_the_translator_that_ships_is_small_and_as_good_as_its_figures_say() -> 
         which: np.mean(
             [
                 text == name.chinese
-                for text, name in zip(translator.translate([one.english for one in some]), some, strict=True)
+                for text, name in zip(translator.translate([name.english for name in group]), group, strict=True)
             ]
         )
-        for which, some in (("shown", shown), ("held_out", held))
+        for which, group in (("shown", shown), ("held_out", held))
     }
     assert exact["shown"] == pytest.approx(figures["exact_shown"], abs=0.04)
     assert exact["held_out"] == pytest.approx(figures["exact_held_out"], abs=0.04)
@@ -174,8 +174,8 @@ def test_the_report_tells_missed_and_mistaken_from_caught() -> None:
         pa.Table.from_pylist(truth, TRUTH_SCHEMA),
         *(pa.Table.from_pylist(rows) for rows in (ledger, published, clusters)),
     )
-    found = {(one.kind, one.form): (one.planted, one.caught, one.named) for one in report.planted}
-    assert found == {
+    counts = {(count.kind, count.form): (count.planted, count.caught, count.named) for count in report.planted}
+    assert counts == {
         ("test image", "resized"): (3, 2, 1),
         ("test id", "karpathy"): (1, 1, 0),
         ("duplicate", "mirrored"): (2, 1, 1),

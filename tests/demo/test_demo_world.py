@@ -42,8 +42,8 @@ def test_clean_pairs_are_clean(truth: list[dict[str, Any]]) -> None:
 
 
 def test_frequent_captions_are_frequent_within_a_file(truth: list[dict[str, Any]]) -> None:
-    found = Counter((row["file"], row["caption"]) for row in truth if row["fault"] == "frequent")
-    assert min(found.values()) > 10
+    occurrences = Counter((row["file"], row["caption"]) for row in truth if row["fault"] == "frequent")
+    assert min(occurrences.values()) > 10
 
 
 def test_duplicates_come_after_what_they_repeat(world: World, truth: list[dict[str, Any]]) -> None:

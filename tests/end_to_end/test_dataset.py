@@ -64,11 +64,11 @@ def test_webdataset_reads_it(dataset: Path) -> None:
 def test_hugging_face_datasets_reads_it(dataset: Path, tmp_path: Path) -> None:
     import datasets
 
-    found = datasets.load_dataset(
+    loaded = datasets.load_dataset(
         "webdataset", data_files=str(dataset / "*.tar"), split="train", cache_dir=str(tmp_path / "hf")
     )
-    assert found.num_rows == json.loads((dataset / "manifest.json").read_text())["pairs"]
-    assert found[0]["jpg"].size == (224, 224)
+    assert loaded.num_rows == json.loads((dataset / "manifest.json").read_text())["pairs"]
+    assert loaded[0]["jpg"].size == (224, 224)
 
 
 def test_hugging_face_datasets_reads_it_where_the_first_pairs_lack_a_value(dataset: Path, tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ def test_hugging_face_datasets_reads_it_where_the_first_pairs_lack_a_value(datas
     rows = [{"caption": "一张图", "english": None if row < 8 else "a picture"} for row in range(12)]
     samples = [sample_members(f"{row:032x}", image, columns).content for row, columns in enumerate(rows)]
     (tmp_path / "000000.tar").write_bytes(b"".join(samples) + END_OF_TAR)
-    found = datasets.load_dataset(
+    loaded = datasets.load_dataset(
         "webdataset", data_files=str(tmp_path / "*.tar"), split="train", cache_dir=str(tmp_path / "hf")
     )
-    assert found.num_rows == 12
-    assert found[11]["txt"] == "一张图"
+    assert loaded.num_rows == 12
+    assert loaded[11]["txt"] == "一张图"
 
 
 def test_the_card_is_a_hugging_face_card_and_names_no_place_of_this_machine(dataset: Path, finished: Run) -> None:

@@ -56,12 +56,12 @@ def test_uncurated_set_keeps_whatever_could_be_fetched(site: Site, uncurated: Ru
                               'private by name') and t.stage != 'read'
         group by all
     """
-    found = duckdb.sql(query, params={"truth": str(site.world.truth), "published": published}).fetchall()
-    assert dict(found) == {"none": True, "plan": True, "select": True, "download": False}
+    kept_by_stage = duckdb.sql(query, params={"truth": str(site.world.truth), "published": published}).fetchall()
+    assert dict(kept_by_stage) == {"none": True, "plan": True, "select": True, "download": False}
 
 
 def test_unseen_concepts_and_style_are_in_no_training(corpora: Corpora, finished: Run) -> None:
-    unseen = {one.hexcode for one in load_drawings() if is_unseen(one)}
+    unseen = {drawing.hexcode for drawing in load_drawings() if is_unseen(drawing)}
     assert 0.15 < len(unseen) / 1644 < 0.25
     english = pq.read_table(corpora.english / "000000.parquet")
     assert "twemoji" not in english["source"].to_pylist()
@@ -81,15 +81,15 @@ def test_demo_ends_with_checkpoint_table_and_pictures(learnt: tuple[Path, str]) 
     assert (out / "chinese" / "curve.png").stat().st_size > 10_000
     assert (out / "ablation" / "ablation.png").stat().st_size > 10_000
     arms = json.loads((out / "ablation" / "ablation.json").read_text(encoding="utf-8"))["results"]
-    assert {(one["data"], one["seed"], one["steps"]) for one in arms} == {
+    assert {(arm["data"], arm["seed"], arm["steps"]) for arm in arms} == {
         (data, seed, 3) for data in ("curated", "uncurated") for seed in (0, 1)
     }
 
 
 def test_curve_begins_before_the_first_step(learnt: tuple[Path, str]) -> None:
-    found = evaluations(learnt[0] / "chinese", "stage-1")["unseen"]
-    assert found[0]["pairs_seen"] == 0
-    assert found[-1]["pairs_seen"] == 3 * 32
+    curve = evaluations(learnt[0] / "chinese", "stage-1")["unseen"]
+    assert curve[0]["pairs_seen"] == 0
+    assert curve[-1]["pairs_seen"] == 3 * 32
 
 
 def test_failed_command_is_named() -> None:

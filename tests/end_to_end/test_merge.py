@@ -62,12 +62,18 @@ def test_no_picture_is_taken_for_another(report: MergeReport) -> None:
 
 
 def test_both_languages_are_published_and_files_win_over_the_model(report: MergeReport, merged: Run) -> None:
-    by = {who: [one for one in report.translations if one.by == who] for who in ("file", "model")}
-    assert by["file"] and all(one.chinese == one.meant for one in by["file"])
+    by_translator = {
+        who: [translation for translation in report.translations if translation.by == who] for who in ("file", "model")
+    }
+    assert by_translator["file"] and all(
+        translation.chinese == translation.meant for translation in by_translator["file"]
+    )
     unseen = [name.english for name in load_names().values() if is_held_out(name)]
-    shown = [one for one in by["model"] if not any(name in one.english for name in unseen)]
+    shown = [
+        translation for translation in by_translator["model"] if not any(name in translation.english for name in unseen)
+    ]
     assert len(shown) > 10
-    assert sum(one.chinese == one.meant for one in shown) / len(shown) > 0.8
+    assert sum(translation.chinese == translation.meant for translation in shown) / len(shown) > 0.8
     pairs = pl.DataFrame(published_pairs(merged))
     assert pairs.filter(pl.col("source").is_in(["coco", "vg"]))["english"].null_count() == 0
     assert pairs.filter(pl.col("source").is_in(["laion", "wukong", "coco_cn"]))["english"].is_null().all()

@@ -34,7 +34,11 @@ LOST = {"000000", "000002"}  # shards that the outage hits
 def outage(site: Site) -> Iterator[None]:
     """The server takes connections and says nothing."""
     port = int(site.world.allow_host.rpartition(":")[2])
-    listening = [one for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN"]
+    listening = [
+        connection
+        for connection in psutil.net_connections("tcp")
+        if connection.laddr.port == port and connection.status == "LISTEN"
+    ]
     pid = listening[0].pid
     assert pid
     os.kill(pid, signal.SIGSTOP)
@@ -67,7 +71,7 @@ def zhclip(*words: str) -> subprocess.CompletedProcess[str]:
 
 def images(run: Run) -> dict[str, bytes]:
     """Key → bytes of every raw image, as the tables say where they lie; the tars hold them and nothing else."""
-    found: dict[str, bytes] = {}
+    all_images: dict[str, bytes] = {}
     for manifest in run.manifests("download"):
         path = run.path("download", f"{manifest.shard}.tar")
         content, shard = path.read_bytes(), dict[str, bytes]()
@@ -76,12 +80,14 @@ def images(run: Run) -> dict[str, bytes]:
                 shard[row["key"]] = content[row["offset"] : row["offset"] + row["length"]]
         with tarfile.open(path) as tar:
             assert sorted(tar.getnames()) == sorted(f"{key}.jpg" for key in shard)
-        found |= shard
-    return found
+        all_images |= shard
+    return all_images
 
 
 def failures(run: Run) -> dict[str, str]:
-    tables = [pq.read_table(run.path("download", f"{found.shard}.parquet")) for found in run.manifests("download")]
+    tables = [
+        pq.read_table(run.path("download", f"{manifest.shard}.parquet")) for manifest in run.manifests("download")
+    ]
     return {row["key"]: row["reason"] for table in tables for row in table.to_pylist() if row["reason"]}
 
 

@@ -46,15 +46,15 @@ def test_a_sound_run_verifies(finished: Run) -> None:
 def test_a_flipped_byte_of_an_image_is_traced_to_its_key(copy: Run) -> None:
     row = pq.read_table(copy.path("publish", "000001.parquet")).slice(7, 1).to_pylist()[0]
     flip(copy.path("publish", "000001.tar"), row["offset"] + 100)
-    found = problems(copy)
-    assert "dataset/000001.tar: damaged" in found
-    assert f"the image of pair {row['key']} is damaged" in found
+    complaints = problems(copy)
+    assert "dataset/000001.tar: damaged" in complaints
+    assert f"the image of pair {row['key']} is damaged" in complaints
 
 
 def test_a_flipped_byte_of_a_caption_is_traced_to_its_key(copy: Run) -> None:
     path = copy.path("publish", "000000.tar")
     with tarfile.open(path) as tar:
-        member = [found for found in tar if found.name.endswith(".txt")][3]
+        member = [entry for entry in tar if entry.name.endswith(".txt")][3]
     flip(path, member.offset_data + 1)
     assert f"the members of pair {member.name.removesuffix('.txt')} do not say what the index says" in problems(copy)
 
@@ -63,9 +63,9 @@ def test_a_truncated_tar_is_named_with_the_keys_it_lost(copy: Run) -> None:
     path = copy.path("publish", "000001.tar")
     path.write_bytes(path.read_bytes()[:-20_000])
     last = pq.read_table(copy.path("publish", "000001.parquet"))["key"][-1].as_py()
-    found = problems(copy)
-    assert "dataset/000001.tar" in found
-    assert last in found
+    complaints = problems(copy)
+    assert "dataset/000001.tar" in complaints
+    assert last in complaints
 
 
 DAMAGE: dict[str, tuple[Callable[[Run], object], str]] = {

@@ -82,7 +82,12 @@ def write_image_model(
 
 def _tokenizer() -> XLMRobertaTokenizer:
     special = ["<s>", "<pad>", "</s>", "<unk>"]
-    pieces = [(name, 0.0) for name in special] + [("▁", -2.0)] + [(one, -4.0) for one in CHARACTERS] + [("<mask>", 0.0)]
+    pieces = (
+        [(name, 0.0) for name in special]
+        + [("▁", -2.0)]
+        + [(character, -4.0) for character in CHARACTERS]
+        + [("<mask>", 0.0)]
+    )
     return XLMRobertaTokenizer(vocab=pieces)
 
 

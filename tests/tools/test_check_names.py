@@ -33,6 +33,9 @@ def check(path: Path) -> subprocess.CompletedProcess[str]:
         "import re as found",
         "match x:\n    case [found]: pass",
         "class A:\n    found: int",
+        "class found: pass",
+        "def found(): pass",
+        "async def found(): pass",
     ],
 )
 def test_a_refused_name_is_seen_wherever_it_is_bound(code: str, tmp_path: Path) -> None:
@@ -44,6 +47,12 @@ def test_a_refused_name_is_seen_wherever_it_is_bound(code: str, tmp_path: Path) 
 def test_words_in_text_attributes_and_other_names_are_free(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text("x.found = f(one=1, text='found')\nfound_at = 1\n")
     assert check(tmp_path).returncode == 0
+
+
+def test_the_whole_repository_keeps_to_it() -> None:
+    script = REPOSITORY / "tools" / "check_names.py"
+    answer = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout) == (0, "")
 
 
 def test_a_path_that_is_missing_is_told(tmp_path: Path) -> None:

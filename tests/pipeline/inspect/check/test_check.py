@@ -28,7 +28,7 @@ def policy(*rules: dict[str, Any]) -> Policy:
     return Policy.model_validate({"rules": list(rules)})
 
 
-def one(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
+def verdict(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
     return check(run, policy(rule), against)[0]
 
 
@@ -59,37 +59,37 @@ def test_shares_and_counts_are_those_of_the_files(finished: Run) -> None:
         read.update({name: it["in"] - it["out_of_scope"] for name, it in manifest.counts["sources"].items()})
     shares = {name: failed[name] / tried[name] for name in tried}
     worst = max(shares, key=lambda name: shares[name])
-    result = one(finished.folder, rule="download_failure", per="source", max=0.5, least=1)
+    result = verdict(finished.folder, rule="download_failure", per="source", max=0.5, least=1)
     assert result.outcome == "passed" and result.worst is not None
     assert (result.worst.subject, result.worst.value) == (worst, pytest.approx(shares[worst]))
     kept = {name: published[name] / read[name] for name in read}
-    least = one(finished.folder, rule="kept_share", per="source", min=min(kept.values()) + 0.001)
+    least = verdict(finished.folder, rule="kept_share", per="source", min=min(kept.values()) + 0.001)
     assert [figure.subject for figure in least.failing] == [min(kept, key=lambda name: kept[name])]
     assert least.failing[0].value == pytest.approx(min(kept.values())) and least.stops
-    exact = one(finished.folder, rule="pairs", min=sum(published.values()))
+    exact = verdict(finished.folder, rule="pairs", min=sum(published.values()))
     assert exact.outcome == "passed" and exact.worst is not None and exact.worst.value == sum(published.values())
-    assert one(finished.folder, rule="pairs", min=sum(published.values()) + 1).outcome == "failed"
+    assert verdict(finished.folder, rule="pairs", min=sum(published.values()) + 1).outcome == "failed"
 
 
 def test_a_severity_of_warn_tells_and_does_not_stop(finished: Run) -> None:
-    result = one(finished.folder, rule="pairs", min=10**9, severity="warn")
+    result = verdict(finished.folder, rule="pairs", min=10**9, severity="warn")
     assert result.outcome == "failed" and not result.stops
 
 
 def test_conservation_and_completeness_see_what_is_gone(copied: Path) -> None:
-    assert [one(copied, rule=name).outcome for name in ("complete", "conservation")] == ["passed", "passed"]
+    assert [verdict(copied, rule=name).outcome for name in ("complete", "conservation")] == ["passed", "passed"]
     path = sorted((copied / "ledger/select").glob("*.parquet"))[0]
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    assert one(copied, rule="conservation").outcome == "failed"
+    assert verdict(copied, rule="conservation").outcome == "failed"
     sorted((copied / "dataset").glob("0*.json"))[0].unlink()
-    assert one(copied, rule="complete").outcome == "failed"
+    assert verdict(copied, rule="complete").outcome == "failed"
 
 
 def test_contamination_compares_every_published_image_again(merged: Run, finished: Run, tmp_path: Path) -> None:
-    assert one(merged.folder, rule="contamination").outcome == "passed"
-    assert one(finished.folder, rule="contamination", require_test_sets=True).outcome == "failed"
-    assert one(finished.folder, rule="contamination", require_test_sets=False).outcome == "passed"
+    assert verdict(merged.folder, rule="contamination").outcome == "passed"
+    assert verdict(finished.folder, rule="contamination", require_test_sets=True).outcome == "failed"
+    assert verdict(finished.folder, rule="contamination", require_test_sets=False).outcome == "passed"
     folder = tmp_path / "planted"
     shutil.copytree(merged.folder, folder)
     published = {row["key"] for row in rows(merged, "dataset")}
@@ -118,19 +118,19 @@ def test_contamination_compares_every_published_image_again(merged: Run, finishe
         pq.write_table(
             published_index.set_column(place, published_index.schema.field(place), pa.array(column, pa.string())), index
         )
-    assert one(folder, rule="contamination").outcome == "failed"
+    assert verdict(folder, rule="contamination").outcome == "failed"
 
 
 def test_scores_that_moved_are_drift_and_the_same_scores_are_not(finished: Run, copied: Path) -> None:
     rule = {"rule": "score_drift", "per": "source", "max": 0.05}
-    assert one(copied, finished.folder, **rule).outcome == "passed"
-    assert one(copied, **rule).outcome == "skipped"
+    assert verdict(copied, finished.folder, **rule).outcome == "passed"
+    assert verdict(copied, **rule).outcome == "skipped"
     for path in (copied / "select").glob("*.parquet"):
         table = pq.read_table(path)
         moved = pa.array(np.asarray(table["score"]) - np.float32(0.1))
         place = table.schema.get_field_index("score")
         pq.write_table(table.set_column(place, table.schema.field(place), moved), path)
-    result = one(copied, finished.folder, **rule)
+    result = verdict(copied, finished.folder, **rule)
     before = [row["score"] for row in rows(finished, "select") if row["source"] == "laion"]
     after = [score - 0.1 for score in before]
     grid = np.union1d(before, after)
@@ -151,11 +151,11 @@ def test_a_p_value_is_that_of_the_limit_distribution() -> None:
 def test_any_query_that_gives_a_number(finished: Run) -> None:
     query = "select count(*) from pairs where source = 'laion'"
     count = sum(row["source"] == "laion" for row in rows(finished, "dataset"))
-    assert one(finished.folder, rule="sql", name="a", sql=query, min=count, max=count).outcome == "passed"
-    assert one(finished.folder, rule="sql", name="a", sql=query, max=count - 1).outcome == "failed"
+    assert verdict(finished.folder, rule="sql", name="a", sql=query, min=count, max=count).outcome == "passed"
+    assert verdict(finished.folder, rule="sql", name="a", sql=query, max=count - 1).outcome == "failed"
     for wrong in ("select 'many'", "select nothing from pairs", "select 1, 2 from pairs"):
         with pytest.raises(RuleError):
-            one(finished.folder, rule="sql", name="a", sql=wrong, max=1)
+            verdict(finished.folder, rule="sql", name="a", sql=wrong, max=1)
 
 
 @pytest.mark.parametrize(

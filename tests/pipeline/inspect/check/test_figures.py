@@ -19,7 +19,7 @@ from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import STAGES
 
 
-def one(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
+def verdict(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
     return check(run, Policy.model_validate({"rules": [rule]}), against)[0]
 
 
@@ -54,9 +54,9 @@ def test_downloads_that_fail_by_host(finished: Run) -> None:
         tried[host] += 1
         failed[host] += status[row["key"]] != "ok"
     expected = {host: failed[host] / tried[host] for host in tried if failed[host] and tried[host] >= 2}
-    result = one(finished.folder, rule="download_failure", per="domain", max=0, least=2)
+    result = verdict(finished.folder, rule="download_failure", per="domain", max=0, least=2)
     assert expected and figures(result) == pytest.approx(expected)
-    assert one(finished.folder, rule="download_failure", per="domain", max=0, least=10**6).outcome == "passed"
+    assert verdict(finished.folder, rule="download_failure", per="domain", max=0, least=10**6).outcome == "passed"
 
 
 def test_rows_that_cannot_be_read(finished: Run) -> None:
@@ -67,7 +67,7 @@ def test_rows_that_cannot_be_read(finished: Run) -> None:
     for manifest in finished.manifests("read"):
         read.update({name: it["in"] for name, it in manifest.counts["sources"].items()})
     expected = {source: lost[source] / read[source] for source in read if lost[source]}
-    assert expected and figures(one(finished.folder, rule="unreadable_share", max=0)) == pytest.approx(expected)
+    assert expected and figures(verdict(finished.folder, rule="unreadable_share", max=0)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("of", ["source", "caption", "domain"])
@@ -75,21 +75,21 @@ def test_the_largest_share_of_one_thing(finished: Run, of: str) -> None:
     published = rows(finished, "dataset")
     counts = Counter(str(urlsplit(row["url"]).hostname) if of == "domain" else row[of] for row in published)
     most = max(counts.values()) / len(published)
-    result = one(finished.folder, rule="largest_share", of=of, max=0)
+    result = verdict(finished.folder, rule="largest_share", of=of, max=0)
     assert result.worst is not None and result.worst.value == pytest.approx(most)
     assert counts[result.worst.subject] == max(counts.values())
-    assert one(finished.folder, rule="largest_share", of=of, max=most).outcome == "passed"
+    assert verdict(finished.folder, rule="largest_share", of=of, max=most).outcome == "passed"
 
 
 def test_another_threshold_moves_the_kept_share_but_is_no_drift_of_scores(finished: Run, stricter: Run) -> None:
-    assert one(stricter.folder, finished.folder, rule="score_drift", max=0.001).outcome == "passed"
-    result = one(stricter.folder, finished.folder, rule="kept_share_change", max=0.0001)
+    assert verdict(stricter.folder, finished.folder, rule="score_drift", max=0.001).outcome == "passed"
+    result = verdict(stricter.folder, finished.folder, rule="kept_share_change", max=0.0001)
     published = Counter(row["source"] for row in rows(finished, "dataset"))
     read: Counter[str] = Counter()
     for manifest in finished.manifests("read"):
         read.update({name: it["in"] - it["out_of_scope"] for name, it in manifest.counts["sources"].items()})
     assert figures(result) == pytest.approx({source: published[source] / read[source] for source in published})
-    assert one(stricter.folder, finished.folder, rule="complete").outcome == "failed"
+    assert verdict(stricter.folder, finished.folder, rule="complete").outcome == "failed"
 
 
 def test_the_statistic_of_drift_is_scipys(finished: Run) -> None:
@@ -97,7 +97,9 @@ def test_the_statistic_of_drift_is_scipys(finished: Run) -> None:
         [row["score"] for row in rows(finished, "select") if row["source"] == name] for name in ("laion", "wukong")
     )
     with_one = "select count(*) from (from decisions where source = 'laion')"
-    assert one(finished.folder, rule="sql", name="n", sql=with_one, min=len(laion), max=len(laion)).outcome == "passed"
+    assert (
+        verdict(finished.folder, rule="sql", name="n", sql=with_one, min=len(laion), max=len(laion)).outcome == "passed"
+    )
     from pipeline.inspect.catalog import connect
     from pipeline.inspect.check.drift import STATISTIC, p_value
 

@@ -17,9 +17,9 @@ WHITE = Image.new("RGB", (64, 64), "white")
 
 
 def prints(images: list[Image.Image]) -> Fingerprints:
-    found = [fingerprint(np.asarray(image.convert("RGB"))) for image in images]
+    fingerprints = [fingerprint(np.asarray(image.convert("RGB"))) for image in images]
     names = ("image_hash", "mirror_hash", "pixels_sha256")
-    return Fingerprints.decode(*([getattr(one, name) for one in found] for name in names))
+    return Fingerprints.decode(*([getattr(image_print, name) for image_print in fingerprints] for name in names))
 
 
 def one_by_one(edges: set[tuple[int, int]], rank: np.ndarray, eligible: np.ndarray) -> list[int]:
@@ -29,7 +29,7 @@ def one_by_one(edges: set[tuple[int, int]], rank: np.ndarray, eligible: np.ndarr
     for node in np.argsort(rank):
         if eligible[node] and not near[node] & set(kept):
             kept.append(int(node))
-    best = [min(near[node] & set(kept), key=lambda one: rank[one], default=-1) for node in range(len(rank))]
+    best = [min(near[node] & set(kept), key=lambda neighbour: rank[neighbour], default=-1) for node in range(len(rank))]
     return [-1 if node in kept else best[node] for node in range(len(rank))]
 
 
@@ -43,32 +43,32 @@ def test_winners_are_those_of_going_through_them_one_by_one(seed: int) -> None:
 
 
 def test_chains_make_no_cluster() -> None:
-    found = winners(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0, 1, 2, 3]), np.ones(4, dtype=bool))
-    assert found.tolist() == [-1, 0, -1, 2]
+    winner = winners(np.array([0, 1, 2]), np.array([1, 2, 3]), np.array([0, 1, 2, 3]), np.ones(4, dtype=bool))
+    assert winner.tolist() == [-1, 0, -1, 2]
 
 
 def test_the_best_of_a_picture_stays_and_copies_name_it() -> None:
     a, b = scene(1), scene(2)
     images = [a, b, a.resize((224, 224)), ImageOps.mirror(a), a.copy(), WHITE, WHITE, ImageOps.mirror(b)]
     rank = np.array([3, 6, 0, 2, 1, 5, 4, 7])
-    found = find_copies(prints(images), rank, np.ones(8, dtype=bool), ImageDuplicates())
-    assert found.winner.tolist() == [2, -1, -1, 2, 2, 6, -1, 1]
-    assert found.exact.tolist() == [False, False, False, False, False, True, False, False]
-    assert found.bits[7] <= 2
+    copies = find_copies(prints(images), rank, np.ones(8, dtype=bool), ImageDuplicates())
+    assert copies.winner.tolist() == [2, -1, -1, 2, 2, 6, -1, 1]
+    assert copies.exact.tolist() == [False, False, False, False, False, True, False, False]
+    assert copies.bits[7] <= 2
 
 
 def test_who_cannot_win_goes_but_takes_nobody_along() -> None:
     images = [scene(1), scene(1).resize((200, 200)), scene(2), scene(2)]
     eligible = np.array([False, True, False, False])
-    found = find_copies(prints(images), np.arange(4), eligible, ImageDuplicates())
-    assert found.winner.tolist() == [1, -1, -1, -1]
+    copies = find_copies(prints(images), np.arange(4), eligible, ImageDuplicates())
+    assert copies.winner.tolist() == [1, -1, -1, -1]
 
 
 def test_without_a_distance_only_equal_pixels_count() -> None:
     images = [scene(1), scene(1), scene(1).resize((300, 300))]
-    found = find_copies(prints(images), np.arange(3), np.ones(3, dtype=bool), ImageDuplicates(distance=None))
-    assert found.winner.tolist() == [-1, 0, -1]
-    assert found.exact.tolist() == [False, True, False]
+    copies = find_copies(prints(images), np.arange(3), np.ones(3, dtype=bool), ImageDuplicates(distance=None))
+    assert copies.winner.tolist() == [-1, 0, -1]
+    assert copies.exact.tolist() == [False, True, False]
 
 
 def test_colours_tell_apart_what_has_one_shape() -> None:

@@ -41,12 +41,12 @@ def test_what_was_written_is_read_by_pyarrow_duckdb_and_polars(tmp_path: Path) -
     read = pq.read_table(path)["embedding"]
     assert read.type == pa.list_(pa.float16())
     known = [0, 2, 4]
-    found = decode([read])
-    assert found.shape == (5, 1, 16)
-    np.testing.assert_allclose(found[known, 0].astype(float), unit(vectors[known]), atol=5e-4)
-    assert np.isnan(found[[1, 3]]).all()
+    decoded = decode([read])
+    assert decoded.shape == (5, 1, 16)
+    np.testing.assert_allclose(decoded[known, 0].astype(float), unit(vectors[known]), atol=5e-4)
+    assert np.isnan(decoded[[1, 3]]).all()
     from_duckdb = duckdb.sql(f"select embedding from '{path}'").to_arrow_table()["embedding"]
-    np.testing.assert_array_equal(decode([from_duckdb]), found)
+    np.testing.assert_array_equal(decode([from_duckdb]), decoded)
     pq.write_table(pq.read_table(path).drop_null(), tmp_path / "known.parquet")
     sql = f"select list_cosine_similarity(embedding, embedding) from '{tmp_path / 'known.parquet'}'"
     assert [row[0] for row in duckdb.sql(sql).fetchall()] == pytest.approx([1.0] * 3, abs=1e-6)
@@ -55,50 +55,52 @@ def test_what_was_written_is_read_by_pyarrow_duckdb_and_polars(tmp_path: Path) -
 
 def test_cosines_take_the_better_way_round() -> None:
     plain, turned = unit(RNG.normal(size=(3, 8))), unit(RNG.normal(size=(3, 8)))
-    both = decode([pa.chunked_array([encode(view)]) for view in (plain, turned)])
-    alone = both[:, :1]
-    one, other = np.array([0, 1, 2]), np.array([1, 2, 2])
-    straight = (plain[one] * plain[other]).sum(1)
-    better = np.maximum.reduce([straight, (plain[one] * turned[other]).sum(1), (turned[one] * plain[other]).sum(1)])
-    np.testing.assert_allclose(cosines(alone, one, alone, other), straight, atol=2e-3)
-    np.testing.assert_allclose(cosines(both, one, both, other), better, atol=2e-3)
-    np.testing.assert_allclose(cosines(alone, one, both, other),
-                               np.maximum(straight, (plain[one] * turned[other]).sum(1)), atol=2e-3)  # fmt: skip
+    two_ways = decode([pa.chunked_array([encode(view)]) for view in (plain, turned)])
+    one_way = two_ways[:, :1]
+    left, right = np.array([0, 1, 2]), np.array([1, 2, 2])
+    straight = (plain[left] * plain[right]).sum(1)
+    better = np.maximum.reduce([straight, (plain[left] * turned[right]).sum(1), (turned[left] * plain[right]).sum(1)])
+    np.testing.assert_allclose(cosines(one_way, left, one_way, right), straight, atol=2e-3)
+    np.testing.assert_allclose(cosines(two_ways, left, two_ways, right), better, atol=2e-3)
+    np.testing.assert_allclose(cosines(one_way, left, two_ways, right),
+                               np.maximum(straight, (plain[left] * turned[right]).sum(1)), atol=2e-3)  # fmt: skip
     assert (better > straight).any()
 
 
 def test_a_picture_of_one_hash_but_another_embedding_is_no_copy() -> None:
     """Behind one fingerprint are two pictures here; one image of each stays."""
     images = [scene(1)] * 6 + [scene(2)]
-    found = prints(images)
+    fingerprints = prints(images)
     pixels = np.arange(14, dtype=np.uint64).reshape(7, 2)
     pixels[5] = pixels[0]
-    found = Fingerprints(found.hashes, found.mirrors, found.colours, pixels, found.plain)
+    fingerprints = Fingerprints(
+        fingerprints.hashes, fingerprints.mirrors, fingerprints.colours, pixels, fingerprints.plain
+    )
     a, b = np.eye(8)[0], np.eye(8)[1]
     vectors = np.stack([a, b, a + 0.1 * b, b + 0.1 * a, a, a, a])
     confirm = confirmed_by(vectors, 0.9)
     rank, everyone = np.array([1, 3, 2, 0, 4, 5, 6]), np.ones(7, dtype=bool)
-    copies = find_copies(found, rank, everyone, ImageDuplicates(), confirm)
+    copies = find_copies(fingerprints, rank, everyone, ImageDuplicates(), confirm)
     assert copies.winner.tolist() == [-1, 3, 0, -1, 0, 0, -1]
     assert copies.exact.tolist() == [False] * 5 + [True, False]
     np.testing.assert_allclose(copies.cosine[[1, 2, 4]], [0.995, 0.995, 1.0], atol=1e-3)
     assert np.isnan(copies.cosine[[0, 3, 5, 6]]).all()
-    assert find_copies(found, rank, everyone, ImageDuplicates()).winner.tolist() == [3, 3, 3, -1, 3, 3, -1]
+    assert find_copies(fingerprints, rank, everyone, ImageDuplicates()).winner.tolist() == [3, 3, 3, -1, 3, 3, -1]
 
 
 def random_prints(count: int, rng: np.random.Generator) -> tuple[Fingerprints, np.ndarray]:
     """Hashes around a few centres, and embeddings around fewer; some hashes and some pixels equal."""
     centres = rng.integers(0, 2**63, (count // 8, 3), dtype=np.uint64)
-    mine = rng.integers(0, len(centres), count)
+    centre_numbers = rng.integers(0, len(centres), count)
     bits = (rng.random((count, 192)) < rng.choice([0, 0.03], (count, 1))).astype(np.uint8)
     noise = np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8").astype(np.uint64)
-    hashes, mirrors = centres[mine] ^ noise, rng.integers(0, 2**63, (count, 3), dtype=np.uint64)
+    hashes, mirrors = centres[centre_numbers] ^ noise, rng.integers(0, 2**63, (count, 3), dtype=np.uint64)
     mirrors[:] = mirrors[0]  # far from all hashes
     same = rng.random(count) < 0.15
     pixels = np.stack([np.arange(count), np.arange(count)], axis=1).astype(np.uint64)
     first = np.array([np.flatnonzero((hashes == row).all(axis=1))[0] for row in hashes])
     pixels[same] = pixels[first[same]]
-    vectors = unit(np.eye(6)[(mine + rng.integers(0, 2, count)) % 6] + 0.25 * rng.normal(size=(count, 6)))
+    vectors = unit(np.eye(6)[(centre_numbers + rng.integers(0, 2, count)) % 6] + 0.25 * rng.normal(size=(count, 6)))
     vectors[same] = vectors[first[same]]
     plain = np.zeros(count, dtype=bool)
     return Fingerprints(hashes, mirrors, np.zeros((count, 4, 3), dtype=np.uint8), pixels, plain), vectors
@@ -124,9 +126,12 @@ def test_every_copy_is_confirmed_with_its_winner_and_no_two_that_stay_are_equal(
     assert 0 < len(lost) < (hashed.winner >= 0).sum()
     kept = np.flatnonzero((copies.winner < 0) & eligible)
     assert len(np.unique(images.pixels[kept], axis=0)) == len(kept)
-    one, other = np.triu_indices(len(kept), 1)
-    bits, cosine = differing_bits(images.hashes[kept[one]], images.hashes[kept[other]]), vectors[kept] @ vectors[kept].T
-    pairs = (bits <= 16) & (cosine[one, other] >= 0.802)
+    left, right = np.triu_indices(len(kept), 1)
+    bits, cosine = (
+        differing_bits(images.hashes[kept[left]], images.hashes[kept[right]]),
+        vectors[kept] @ vectors[kept].T,
+    )
+    pairs = (bits <= 16) & (cosine[left, right] >= 0.802)
     assert pairs.sum() <= 0.02 * len(lost)  # only where the best of equal fingerprints stood for another
 
 
@@ -136,15 +141,15 @@ def test_the_nearest_test_image_that_is_confirmed_is_named() -> None:
     candidates = prints([copy, scene(3), picture, ImageOps.mirror(scene(2).resize((140, 140)))])
     known = {(0, 0): 0.2, (0, 1): 0.7, (0, 3): 0.95, (3, 2): np.nan}
 
-    def cosine(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        pairs = zip(mine.tolist(), theirs.tolist(), strict=True)
+    def cosine(candidate_rows: np.ndarray, test_rows: np.ndarray) -> np.ndarray:
+        pairs = zip(candidate_rows.tolist(), test_rows.tolist(), strict=True)
         return np.array([known.get(pair, 0.0) for pair in pairs], dtype=np.float32)
 
-    rows, bits, found = nearest(candidates, tests, 24, 32, Confirmation(0.9, cosine))
+    rows, bits, nearest_cosines = nearest(candidates, tests, 24, 32, Confirmation(0.9, cosine))
     assert rows.tolist() == [3, -1, 3, 2]  # the last has no embedding: its hash decides
     assert bits[2] == -1  # equal pixels ask nobody
-    assert found[0] == pytest.approx(0.95)
-    assert np.isnan(found[1:]).all()
+    assert nearest_cosines[0] == pytest.approx(0.95)
+    assert np.isnan(nearest_cosines[1:]).all()
     assert nearest(candidates, tests, 24, 32, Confirmation(0.99, cosine))[0].tolist() == [-1, -1, 3, 2]
 
 

@@ -35,8 +35,8 @@ def of(image: Image.Image) -> Fingerprint:
     return fingerprint(np.asarray(image.convert("RGB")))
 
 
-def bits(one: str, other: str) -> int:
-    return int(differing_bits(*decode_hashes([one, other])))
+def bits(left: str, right: str) -> int:
+    return int(differing_bits(*decode_hashes([left, right])))
 
 
 def recompressed(image: Image.Image, quality: int) -> Image.Image:
@@ -48,12 +48,12 @@ def recompressed(image: Image.Image, quality: int) -> Image.Image:
 @pytest.mark.parametrize("seed", range(6))
 def test_copies_differ_in_few_bits_and_mirrored_ones_from_the_mirror_hash(seed: int) -> None:
     original = scene(seed)
-    found = of(original)
+    image_print = of(original)
     for copy in (original.resize((224, 224)), original.resize((90, 130)), recompressed(original, 40)):
-        assert bits(found.image_hash, of(copy).image_hash) <= 8
-        assert bits(found.mirror_hash, of(ImageOps.mirror(copy)).image_hash) <= 8
-    assert bits(found.image_hash, of(original.crop((4, 3, 316, 317))).image_hash) <= 24
-    assert bits(found.image_hash, of(ImageOps.mirror(original)).image_hash) > 32
+        assert bits(image_print.image_hash, of(copy).image_hash) <= 8
+        assert bits(image_print.mirror_hash, of(ImageOps.mirror(copy)).image_hash) <= 8
+    assert bits(image_print.image_hash, of(original.crop((4, 3, 316, 317))).image_hash) <= 24
+    assert bits(image_print.image_hash, of(ImageOps.mirror(original)).image_hash) > 32
 
 
 def test_other_pictures_differ_in_many_bits() -> None:
@@ -66,12 +66,12 @@ def test_other_pictures_differ_in_many_bits() -> None:
 def test_the_strings_decode_to_what_they_say() -> None:
     image = Image.new("RGB", (64, 64), (10, 20, 30))
     image.paste((200, 100, 0), (32, 0, 64, 32))
-    found = of(image)
-    assert (len(found.image_hash), len(found.mirror_hash), len(found.pixels_sha256)) == (72, 48, 64)
-    colours = decode_colours([found.image_hash])
+    image_print = of(image)
+    assert (len(image_print.image_hash), len(image_print.mirror_hash), len(image_print.pixels_sha256)) == (72, 48, 64)
+    colours = decode_colours([image_print.image_hash])
     assert colours.tolist() == [[[10, 20, 30], [200, 100, 0], [10, 20, 30], [10, 20, 30]]]
     assert (mirrored_colours(colours) == decode_colours([of(ImageOps.mirror(image)).image_hash])).all()
-    assert decode_sha256([found.pixels_sha256])[0, 0] == int(found.pixels_sha256[:16], 16)
+    assert decode_sha256([image_print.pixels_sha256])[0, 0] == int(image_print.pixels_sha256[:16], 16)
 
 
 def test_pixels_alone_decide_equality() -> None:
@@ -88,8 +88,9 @@ def test_pixels_alone_decide_equality() -> None:
 def test_surfaces_without_structure_are_plain() -> None:
     noise = np.random.default_rng(0).integers(118, 122, (224, 224, 3)).astype(np.uint8)
     images = [Image.new("RGB", (50, 50), "white"), Image.fromarray(noise), scene(2), scene(3)]
-    found = [of(image) for image in images]
+    fingerprints = [of(image) for image in images]
     plain = is_plain(
-        decode_hashes([one.image_hash for one in found]), decode_hashes([one.mirror_hash for one in found])
+        decode_hashes([image_print.image_hash for image_print in fingerprints]),
+        decode_hashes([image_print.mirror_hash for image_print in fingerprints]),
     )
     assert plain.tolist() == [True, True, False, False]

@@ -24,7 +24,9 @@ def randoms(count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 2**64, (count, 3), dtype=np.uint64)
 
 
-def found(hashes: np.ndarray, distance: int, mirrors: np.ndarray | None = None) -> list[tuple[int, int, int]]:
+def sorted_near_pairs(
+    hashes: np.ndarray, distance: int, mirrors: np.ndarray | None = None
+) -> list[tuple[int, int, int]]:
     return sorted(
         (int(i), int(j), int(b))
         for part in near_pairs(hashes, distance, mirrors)
@@ -50,7 +52,7 @@ def test_it_agrees_with_all_against_all(distance: int) -> None:
     hashes = np.concatenate([hashes, near_copies(hashes, 1_000, 26, rng)])
     expected = all_with_all(hashes, distance)
     assert len(expected) > 10
-    assert found(hashes, distance) == expected
+    assert sorted_near_pairs(hashes, distance) == expected
 
 
 def test_mirrored_copies_are_found_once_with_the_least_distance() -> None:
@@ -61,7 +63,7 @@ def test_mirrored_copies_are_found_once_with_the_least_distance() -> None:
     mirrors = np.concatenate([mirrors, near_copies(hashes[:2_500], 400, 20, rng), near_copies(mirrors, 400, 20, rng)])
     expected = all_with_all(hashes, 16, mirrors)
     assert len(expected) > 500
-    assert found(hashes, 16, mirrors) == expected
+    assert sorted_near_pairs(hashes, 16, mirrors) == expected
 
 
 def test_hashes_that_share_most_bits_are_divided_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +76,7 @@ def test_hashes_that_share_most_bits_are_divided_again(monkeypatch: pytest.Monke
     hashes = np.concatenate([others, alike, near_copies(alike, 300, 20, rng)])
     expected = all_with_all(hashes, 12)
     assert len(expected) > 100
-    assert found(hashes, 12) == expected
+    assert sorted_near_pairs(hashes, 12) == expected
 
 
 def test_memory_is_bounded_by_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,16 +60,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def images() -> list[Image.Image]:
     """Drawings of which no two look alike."""
-    found: list[Image.Image] = []
+    pictures: list[Image.Image] = []
     hashes: list[np.ndarray] = []
     for drawing in load_drawings(("noto",))[::37]:
         image = picture(drawing.svg, 400)
-        mine = fingerprint(np.asarray(image))
-        both = decode_hashes([mine.image_hash, mine.mirror_hash])
-        if all(differing_bits(both, one).min() > 50 for one in hashes):
-            found.append(image)
-            hashes.append(both[0])
-    return found
+        image_print = fingerprint(np.asarray(image))
+        own_hashes = decode_hashes([image_print.image_hash, image_print.mirror_hash])
+        if all(differing_bits(own_hashes, other_hash).min() > 50 for other_hash in hashes):
+            pictures.append(image)
+            hashes.append(own_hashes[0])
+    return pictures
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +90,11 @@ def world(images: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root / "web")))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
-    for source, mine in (("a", [*files][::2]), ("b", [*files][1::2])):
+    for source, names in (("a", [*files][::2]), ("b", [*files][1::2])):
         with (root / f"{source}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["url", "caption"])
-            writer.writerows([f"{address}/{name}.jpg", f"{source}里的一张图画,名为{name}"] for name in mine)
+            writer.writerows([f"{address}/{name}.jpg", f"{source}里的一张图画,名为{name}"] for name in names)
     yield {"root": root, "host": address.removeprefix("http://"), "names": list(files)}
     server.shutdown()
 
@@ -139,32 +139,32 @@ def outcomes(run: Run) -> dict[str, dict[str, Any]]:
     rows = query_ledger(run, "select * from ledger").to_pylist()
     rows += [
         row
-        for found in run.manifests("publish")
-        for row in pq.read_table(run.path("publish", f"{found.shard}.parquet")).to_pylist()
+        for manifest in run.manifests("publish")
+        for row in pq.read_table(run.path("publish", f"{manifest.shard}.parquet")).to_pylist()
     ]
     return {Path(row["url"]).stem: row for row in rows}
 
 
 def test_every_copy_of_a_test_image_is_caught_and_named(finished: Run) -> None:
-    found = outcomes(finished)
+    rows = outcomes(finished)
     for number, name, image in ((12, "folder", "picture-12"), (13, "muge", "4711")):
         for copy in TEST_COPIES:
-            row = found[f"test-{number}-{copy}"]
+            row = rows[f"test-{number}-{copy}"]
             assert row["reasons"] == [f"test_image_{name}"], (copy, row)
             assert row["detail"].startswith(f"{name} image {image}, ")
 
 
 def test_one_of_each_picture_is_published_and_its_copies_name_it(finished: Run) -> None:
-    found = outcomes(finished)
+    rows = outcomes(finished)
     for number in COPIED:
-        group = [found[f"copy-{number}-{copy}"] for copy in COPIES]
+        group = [rows[f"copy-{number}-{copy}"] for copy in COPIES]
         winner = next(row for row in group if "reasons" not in row)
         lost = [row for row in group if "reasons" in row]
         assert len(lost) == len(COPIES) - 1
         assert {row["detail"] for row in lost} == {winner["key"]}
         assert {tuple(row["reasons"]) for row in lost} <= {("duplicate_image",), ("near_duplicate_image",)}
         assert winner["score"] == max(row["score"] for row in group)
-    assert all("reasons" not in found[f"alone-{number}"] for number in ALONE)
+    assert all("reasons" not in rows[f"alone-{number}"] for number in ALONE)
 
 
 def test_the_clusters_are_a_table(finished: Run) -> None:
@@ -179,7 +179,7 @@ def test_nothing_is_lost_and_verify_agrees(finished: Run, world: dict[str, Any])
     assert verify_run(finished, Console(quiet=True)).problems == []
     assert [funnel.waiting for funnel in source_funnels(finished)] == [0, 0]
     assert len(outcomes(finished)) == len(world["names"])
-    hashed = [found.counts for found in finished.manifests("eval_images")]
+    hashed = [manifest.counts for manifest in finished.manifests("eval_images")]
     assert hashed == [
         {"set": "folder", "in": 2, "undecodable": 1, "out": 1},
         {"set": "muge", "in": 1, "undecodable": 0, "out": 1},
@@ -237,8 +237,8 @@ def test_a_pair_has_all_of_its_reasons(finished: Run, world: dict[str, Any], tmp
     second = sorted(row["score"] for row in copies)[-2]
     assert best["score"] > second
     limit = (best["score"] + second) / 2
-    found = outcomes(curate(folder, recipe(world, finished.recipe.images.model_dump(), min_score=limit)))
-    for name, row in found.items():
+    rows = outcomes(curate(folder, recipe(world, finished.recipe.images.model_dump(), min_score=limit)))
+    for name, row in rows.items():
         low = [] if row["score"] >= limit else ["score_too_low"]
         if name.startswith("test-"):
             assert row["reasons"][: len(low)] == low
@@ -290,12 +290,12 @@ def confirmed(finished: Run, world: dict[str, Any], tmp_path_factory: pytest.Tem
 
 
 def test_confirmed_copies_are_the_same_and_say_how_near_they_are(confirmed: Run, finished: Run) -> None:
-    found, hashed = outcomes(confirmed), outcomes(finished)
-    assert {name: row.get("reasons") for name, row in found.items()} == {
-        name: row.get("reasons") for name, row in hashed.items()
+    rows, hashed_rows = outcomes(confirmed), outcomes(finished)
+    assert {name: row.get("reasons") for name, row in rows.items()} == {
+        name: row.get("reasons") for name, row in hashed_rows.items()
     }
-    near = [row["detail"] for row in found.values() if "near_duplicate_image" in row.get("reasons", ())]
-    near += [row["detail"] for row in found.values() if row.get("detail") and " image " in row["detail"]]
+    near = [row["detail"] for row in rows.values() if "near_duplicate_image" in row.get("reasons", ())]
+    near += [row["detail"] for row in rows.values() if row.get("detail") and " image " in row["detail"]]
     near = [detail for detail in near if not detail.endswith("same pixels")]
     assert len(near) > len(TEST_COPIES)
     assert all(re.search(r", distance \d+, cosine (0\.[89]\d\d|1\.000)$", detail) for detail in near), near
@@ -306,13 +306,13 @@ def test_confirmed_copies_are_the_same_and_say_how_near_they_are(confirmed: Run,
 
 def test_the_cosines_of_clusters_are_those_of_the_stored_embeddings(confirmed: Run) -> None:
     tables = [
-        pq.read_table(confirmed.path("score", f"{found.shard}.parquet")) for found in confirmed.manifests("score")
+        pq.read_table(confirmed.path("score", f"{manifest.shard}.parquet")) for manifest in confirmed.manifests("score")
     ]
     views = {row["key"]: row for table in tables for row in table.to_pylist()}
 
-    def dot(one: str, other: str, *names: str) -> float:
+    def dot(first: str, second: str, *names: str) -> float:
         return float(
-            np.dot(*(np.array(views[key][name], float) for key, name in zip((one, other), names, strict=True)))
+            np.dot(*(np.array(views[key][name], float) for key, name in zip((first, second), names, strict=True)))
         )
 
     near = [row for row in pq.read_table(confirmed.path("dedup_images", "000000.clusters.parquet")).to_pylist()

@@ -164,12 +164,12 @@ def test_local_and_remote_images_of_a_shard_take_the_same_way(
             "source": [source for source, _, _ in cases],
         }
     )
-    places = {"coco": [os.path.relpath(folder)], "zip": [str(archive)]}
-    found = download_shard(
-        rows, tmp_path / "shard", web.config(max_bytes=100_000, max_pixels=20_000, image_size=32), places
+    locations = {"coco": [os.path.relpath(folder)], "zip": [str(archive)]}
+    outcomes = download_shard(
+        rows, tmp_path / "shard", web.config(max_bytes=100_000, max_pixels=20_000, image_size=32), locations
     )
-    assert found["reason"].to_pylist() == [reason for _, _, reason in cases]
-    by_row = found.to_pylist()
+    assert outcomes["reason"].to_pylist() == [reason for _, _, reason in cases]
+    by_row = outcomes.to_pylist()
     assert by_row[0]["original_sha256"] == by_row[1]["original_sha256"]
     assert [by_row[11][name] for name in ("original_width", "original_height")] == [20, 15]
     data = (tmp_path / "shard" / "images.tar").read_bytes()

@@ -48,8 +48,8 @@ def corners(pixels: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(pixels[y * height // 4, x * width // 4]) for y in (1, 3) for x in (1, 3)]
 
 
-def close(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]], by: int = 12) -> bool:
-    return bool(np.abs(np.array(found) - np.array(wanted)).max() <= by)
+def close(colours: list[tuple[int, ...]], expected: list[tuple[int, ...]], by: int = 12) -> bool:
+    return bool(np.abs(np.array(colours) - np.array(expected)).max() <= by)
 
 
 def reason(data: bytes, **changes: object) -> str:

@@ -8,7 +8,7 @@ DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex")
 
 
 @pytest.mark.parametrize(
-    ("headers", "found"),
+    ("headers", "directive"),
     [
         ([], None),
         (["noai"], "noai"),
@@ -31,8 +31,8 @@ DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex")
         (["noaisle"], None),
     ],
 )
-def test_directives(headers: list[str], found: str | None) -> None:
-    assert forbids(headers, "zhclip", DIRECTIVES) == found
+def test_directives(headers: list[str], directive: str | None) -> None:
+    assert forbids(headers, "zhclip", DIRECTIVES) == directive
 
 
 def test_only_what_the_recipe_names_forbids() -> None:

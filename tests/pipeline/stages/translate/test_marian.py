@@ -57,9 +57,9 @@ def test_batches_give_what_plain_transformers_gives_one_by_one(model: Path, beam
     translator = load_translator(config(model, beams=beams, batch_tokens=96, simplified=False))
     tokens = translator.tokenize(ENGLISH)
     assert len(list(batches_by_length(tokens, 96))) in range(2, len(ENGLISH))  # some padded, more than one
-    found = translator.translate(ENGLISH)
-    assert found == [plainly(model, text, beams) for text in ENGLISH]
-    assert found == CHINESE  # what it was taught: each ends where it should
+    translations = translator.translate(ENGLISH)
+    assert translations == [plainly(model, text, beams) for text in ENGLISH]
+    assert translations == CHINESE  # what it was taught: each ends where it should
 
 
 def test_answers_stand_in_the_order_of_the_texts_and_equal_texts_are_equal(model: Path) -> None:
@@ -104,15 +104,15 @@ def test_batches_hold_no_more_padded_tokens_than_asked() -> None:
 def test_threads_share_one_translator(model: Path) -> None:
     given = config(model, beams=1)
     expected = load_translator(given).translate(ENGLISH)
-    found: list[list[str]] = []
+    answers: list[list[str]] = []
     threads = [
-        threading.Thread(target=lambda: found.append(load_translator(given).translate(ENGLISH))) for _ in range(4)
+        threading.Thread(target=lambda: answers.append(load_translator(given).translate(ENGLISH))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [expected] * 4
+    assert answers == [expected] * 4
 
 
 def test_identity_names_model_revision_and_precision(model: Path) -> None:

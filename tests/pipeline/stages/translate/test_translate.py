@@ -97,8 +97,8 @@ def test_the_plan_takes_the_translations(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the read stage needs all of the translate stage: run `zhclip translate`"):
         translate(run, ("plan",))
     translate(run, ("translate", "plan"))
-    found = pq.read_table(run.path("plan", "000000.parquet"), columns=["english", "caption"]).to_pylist()
-    chinese = {row["english"]: row["caption"] for row in found}
+    rows = pq.read_table(run.path("plan", "000000.parquet"), columns=["english", "caption"]).to_pylist()
+    chinese = {row["english"]: row["caption"] for row in rows}
     assert chinese["blue sky"] == "蓝天"
     assert set(chinese) <= set(ENGLISH)
     assert [progress.stage for progress in stage_progress(run)][:2] == ["translate", "read"]
@@ -113,11 +113,11 @@ def test_a_killed_process_is_continued_with_the_same_bytes(
     _kill_in_second_shard(run)
     left = sorted(run.path("translate", ".parts").glob("000001-*/*.parquet"))
     calls: list[int] = []
-    whole = Translator.translate
+    original = Translator.translate
 
     def counted(self: Translator, texts: list[str]) -> list[str]:
         calls.append(len(texts))
-        return whole(self, texts)
+        return original(self, texts)
 
     monkeypatch.setattr(Translator, "translate", counted)
     translate(run)
@@ -146,17 +146,17 @@ def _kill_in_second_shard(run: Run) -> None:
 
 def test_parts_do_not_depend_on_the_batches_that_rows_come_in(folder: Path, tmp_path: Path) -> None:
     write_metadata(tmp_path / "b.parquet", TEXTS)
-    whole = pq.read_table(tmp_path / "b.parquet")
-    pq.write_table(whole, tmp_path / "b.parquet")  # one row group instead of 18
-    found = []
+    table = pq.read_table(tmp_path / "b.parquet")
+    pq.write_table(table, tmp_path / "b.parquet")  # one row group instead of 18
+    parts_by_layout = []
     for root in (folder, tmp_path):
         given = recipe(root, "b.parquet", translation={"model": str(folder / "opus-tiny")})
         run, _ = open_run(tmp_path / f"run-{root.name}", given)
         make_layout(run)
         split = translate_step.read_layout(run).splits[0]
-        found.append([rows.tolist() for rows, _ in translate_step._parts(run, split)])
-    assert found[0] == found[1]
-    assert [len(rows) for rows in found[0]] == [PART] * (120 // PART)
+        parts_by_layout.append([rows.tolist() for rows, _ in translate_step._parts(run, split)])
+    assert parts_by_layout[0] == parts_by_layout[1]
+    assert [len(rows) for rows in parts_by_layout[0]] == [PART] * (120 // PART)
 
 
 def test_a_run_without_a_model_knows_no_such_step(folder: Path, tmp_path: Path) -> None:
