@@ -1,4 +1,4 @@
-"""Commands of the trainer; part of `zhclip`, and `train` alone as `python -m trainer` under torchrun."""
+"""The trainer's commands, which are part of `zhclip`; torchrun starts `train` alone as `python -m trainer`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from foundation.errors import EXIT_INTERRUPTED, InvalidInput, ZhclipError
 from foundation.extras import need
 from trainer.threads import sleep_while_waiting
 
-evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a checkpoint.")
+evaluate_app = typer.Typer(no_args_is_help=True, help="Evaluate a checkpoint.")
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value: key.path=value (repeatable).")]
 Checkpoint = Annotated[
     Path, typer.Argument(help="A checkpoint of this trainer or of cn_clip (.pt), or a Hugging Face folder.")
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", help="Preset of a foreign checkpoint; this trainer's know their own.")
+    str | None,
+    typer.Option("--model", help="Preset of a checkpoint from another program; this trainer's own name theirs."),
 ]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Adds train, evaluate, ablate and export to a command line."""
+    """Add train, evaluate, ablate and export to a command line."""
     app.command()(train)
     app.command("ablate")(ablate_command)
     app.command()(export)
@@ -41,20 +42,20 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and logs; an existing one is continued.")],
     data: Annotated[list[str] | None, typer.Option(help="A published dataset folder (repeatable).")] = None,
-    where: Annotated[str | None, typer.Option(help="Train only on pairs for which this SQL holds.")] = None,
+    where: Annotated[str | None, typer.Option(help="Train only on pairs that meet this SQL condition.")] = None,
     overrides: Overrides = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew even if there are checkpoints.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over even if there are checkpoints.")] = False,
     stages: Annotated[
-        int | None, typer.Option(help="End after so many of the recipe's stages; run again to go on.", min=1)
+        int | None, typer.Option(help="Stop after this many of the recipe's stages; run again to continue.", min=1)
     ] = None,
 ) -> None:
-    """Pretrains Chinese CLIP on curated shards, in the recipe's stages.
+    """Pretrain Chinese CLIP on curated shards, in the recipe's stages.
 
-        zhclip train vit-b-16 --data runs/first/dataset --out runs/pretrain
-        zhclip train vit-b-16 --data runs/first/dataset --out runs/long --where "clip_score > 0.3 and length(caption) > 8"
-        torchrun --nproc-per-node 8 -m trainer vit-b-16 --data runs/first/dataset --out runs/pretrain
+    zhclip train vit-b-16 --data runs/first/dataset --out runs/pretrain
+    zhclip train vit-b-16 --data runs/first/dataset --out runs/long --where "clip_score > 0.3 and length(caption) > 8"
+    torchrun --nproc-per-node 8 -m trainer vit-b-16 --data runs/first/dataset --out runs/pretrain
 
-    Run it again to continue. SIGTERM and Ctrl-C write a checkpoint after the step at hand; exit code 130.
+    Run the same command again to continue. SIGTERM and Ctrl-C save a checkpoint after the current step; exit code 130.
     """
 
     def work() -> None:
@@ -81,19 +82,22 @@ def train(
 
 def ablate_command(
     recipe: Annotated[str, typer.Argument(help="A preset or a YAML file, as for train.")],
-    out: Annotated[Path, typer.Option(help="Folder for the trainings and the result; an existing one is continued.")],
-    data: Annotated[list[str], typer.Option(help="NAME=FOLDER of a published dataset (two or more times).")],
-    evaluate_on: Annotated[list[str] | None, typer.Option(help="NAME=FOLDER of an evaluation set.")] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="How many seeds, from 0.")] = 3,
-    where: Annotated[str | None, typer.Option(help="Train only on pairs for which this SQL holds.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the training runs and the result; an existing one is continued.")
+    ],
+    data: Annotated[list[str], typer.Option(help="NAME=FOLDER of a published dataset (at least two).")],
+    evaluate_on: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of an evaluation set (repeatable).")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds, counted from 0.")] = 3,
+    where: Annotated[str | None, typer.Option(help="Train only on pairs that meet this SQL condition.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Asks which data set trains the better model: the same training on each, equal steps, several seeds.
+    """Find which dataset trains the better model: the same training on each, with equal steps and several seeds.
 
-        zhclip ablate tiny --data curated=runs/first/dataset --data uncurated=runs/raw/dataset \
-            --evaluate-on muge=data/MUGE --out runs/ablation
+    zhclip ablate tiny --data curated=runs/first/dataset --data raw=runs/raw/dataset --evaluate-on muge=data/MUGE --out ablation
 
-    Writes ablation.json and ablation.png beside the trainings. Under torchrun: torchrun --no-python zhclip ablate …
+    Writes ablation.json and ablation.png beside the training runs. With torchrun: torchrun --no-python zhclip ablate …
     """
 
     def work() -> None:
@@ -138,11 +142,11 @@ def evaluate_retrieval_command(
         str, typer.Argument(help="MUGE, Flickr30K-CN, COCO-CN, Chinese-CLIP's layout, or a published folder.")
     ],
     model_name: ModelName = None,
-    split: Annotated[str | None, typer.Option(help="Which split, where the layout has several.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    split: Annotated[str | None, typer.Option(help="Split to evaluate, if the data has several.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images or captions encoded at a time.")] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Zero-shot retrieval: recall at 1, 5 and 10 both ways, beside the paper's figures.
+    """Measure zero-shot retrieval: recall at 1, 5 and 10 in both directions, beside the paper's figures.
 
     zhclip evaluate retrieval runs/pretrain/checkpoint-00010000.pt data/MUGE --split valid
     """
@@ -174,9 +178,9 @@ def export(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Argument(help="Where to write: a folder (huggingface) or a .pt file (cn_clip).")],
     model_name: ModelName = None,
-    to: Annotated[Literal["huggingface", "cn_clip"], typer.Option(help="The layout to write.")] = "huggingface",
+    to: Annotated[Literal["huggingface", "cn_clip"], typer.Option(help="The format to write.")] = "huggingface",
 ) -> None:
-    """Writes a checkpoint in a layout that others load.
+    """Write a checkpoint in a format that other libraries load.
 
     zhclip export runs/pretrain/checkpoint-00010000.pt exported --to huggingface
     """

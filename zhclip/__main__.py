@@ -10,7 +10,7 @@ EXIT_INVALID = 2  # as in foundation.errors, which may not be zhclip's
 
 
 def main() -> None:
-    """Run the command line, once it is certain that what its commands import is zhclip's."""
+    """Run the command line, unless a package that it would import belongs to another distribution."""
     complaint = describe_foreign_sibling()
     if complaint:
         print(f"zhclip: {complaint}", file=sys.stderr)

@@ -34,18 +34,19 @@ def about(
     log_format: Annotated[
         Format | None,
         typer.Option(
-            help="What is logged on stderr: text, or JSON, an object a line and nothing else. [default: text]"
+            help="Format of the log on stderr: text, or one JSON object per line and nothing else. [default: text]"
         ),
     ] = None,
     log_level: Annotated[
-        Level | None, typer.Option(help="From which level on; info names every item of a stage. [default: warning]")
+        Level | None,
+        typer.Option(help="Least severe level to log; info logs every item of a stage. [default: warning]"),
     ] = None,
 ) -> None:
     """Curate Chinese image-text pairs, and pretrain Chinese CLIP on them.
 
-    [bold]zhclip recipe list[/]                              recipes that come with it
-    [bold]zhclip curate builtin:chinese_clip runs/first[/]   all stages; it can be stopped
-    [bold]zhclip status runs/first[/]                        how far, and what fell out
+    [bold]zhclip recipe list[/]                              recipes included with zhclip
+    [bold]zhclip curate builtin:chinese_clip runs/first[/]   all stages; can be interrupted
+    [bold]zhclip status runs/first[/]                        progress, and what was rejected
     [bold]zhclip verify runs/first[/]                        is anything lost or damaged?
     """
     configure(log_format, log_level)

@@ -15,31 +15,29 @@ LOG_WIDTH = 160  # columns where no terminal says how many it has
 
 
 def add_command(app: typer.Typer) -> None:
-    """Adds `check` to a command line."""
+    """Add `check` to a command line."""
     app.command("check")(check_command)
 
 
 def check_command(
-    run: Annotated[
-        str | None, typer.Argument(help="The run's folder, or its address (s3://, gs://, https://).")
-    ] = None,
+    run: Annotated[str | None, typer.Argument(help="The run's folder or URL (s3://, gs://, https://).")] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="The policy (YAML); by default the one that --example prints.")
+        Path | None, typer.Option(help="Policy file (YAML); default: the policy that --example prints.")
     ] = None,
-    against: Annotated[str | None, typer.Option(help="The previous run, for rules that compare.")] = None,
+    against: Annotated[str | None, typer.Option(help="The previous run, for rules that compare two runs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-    example: Annotated[
-        bool, typer.Option("--example", help="Print a policy to start from, and do nothing else.")
-    ] = False,
-    threads: Annotated[int | None, typer.Option(help="Threads of DuckDB; by default all cores.", min=1)] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory of DuckDB, such as 4GiB; by default 80%.")] = None,
+    example: Annotated[bool, typer.Option("--example", help="Print an example policy and exit.")] = False,
+    threads: Annotated[int | None, typer.Option(help="DuckDB threads; default: all cores.", min=1)] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="DuckDB memory limit, such as 4GiB; default: 80% of the machine's.")
+    ] = None,
 ) -> None:
-    """Holds a run against a policy: a quality gate for schedulers and CI.
+    """Check a run against a policy: a quality gate for schedulers and CI.
 
-        zhclip check --example > policy.yaml
-        zhclip check runs/october --policy policy.yaml --against runs/september
+    zhclip check --example > policy.yaml
+    zhclip check runs/october --policy policy.yaml --against runs/september
 
-    Exit code 0 where every rule of severity error passed, 1 where one is broken, 2 where the policy or a run cannot be used.
+    Exit code 0 if every rule of severity error passed, 1 if one failed, 2 if the policy or a run cannot be used.
     """
     from pipeline.inspect.check.policy import DEFAULT
 

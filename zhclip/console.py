@@ -1,4 +1,4 @@
-"""What all commands share: where they print, and how they end."""
+"""What all commands share: printing, errors and exit codes."""
 
 from __future__ import annotations
 

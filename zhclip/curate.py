@@ -30,15 +30,17 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar=WORDS,
-        help="The recipe: a YAML file or builtin:NAME; without one, the recipe that the run was started with. Then the run's "
-        "folder: a new one is started, an existing one continued. A single word that ends in .yaml or .yml, or is a file, is "
-        "a recipe.",
+        help="The recipe (a YAML file or builtin:NAME) and the run's folder. A new folder starts a run, an existing run is "
+        "continued; without a recipe it keeps its own. A single argument is a recipe if it begins with builtin:, ends in "
+        ".yaml or .yml, or is a file.",
         show_default=False,
     ),
 ]
-RunOption = Annotated[Path | None, typer.Option("--run", metavar="RUN", help="The run's folder, instead of the word.")]
-Workers = Annotated[int, typer.Option(help="Shards at a time, on the embedded runner.", min=1)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", metavar="RUN", help="The run's folder, instead of the argument.")
+]
+Workers = Annotated[int, typer.Option(help="Number of shards that the embedded runner processes at a time.", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and no progress.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe value: key.path=value (repeatable).")
 ]
@@ -61,14 +63,14 @@ def curate_command(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Runs all stages: translate (where a source has a model for it), plan, download, score, select, publish.
+    """Run all stages: translate (if a source has a translation model), plan, download, score, select, publish.
 
-    Run it again to continue after an interruption. What follows [bold]--[/] goes to Beam:
+    Run the same command again to continue after an interruption. Options after [bold]--[/] are passed to Beam:
 
-        zhclip curate builtin:chinese_clip runs/first
-        zhclip curate builtin:chinese_clip runs/first --set sources.laion.min_score=0.3
-        zhclip curate builtin:chinese_clip runs/first -- --runner=FlinkRunner --parallelism=64
-        zhclip curate runs/first                                  # an existing run, with its own recipe
+    zhclip curate builtin:chinese_clip runs/first
+    zhclip curate builtin:chinese_clip runs/first --set sources.laion.min_score=0.3
+    zhclip curate builtin:chinese_clip runs/first -- --runner=FlinkRunner --parallelism=64
+    zhclip curate runs/first                                  # an existing run, with its own recipe
     """
     _curate(context, list(COMMANDS), words or [], run, workers, overrides or [], as_json)
 
@@ -90,12 +92,12 @@ def _stage_command(stage: str) -> Callable[..., None]:
 def _stage_help(stage: str, summary: str) -> str:
     return f"""{summary}
 
-    What follows [bold]--[/] goes to Beam:
+    Options after [bold]--[/] are passed to Beam:
 
-        zhclip {stage} runs/first                          # an existing run, with its own recipe
-        zhclip {stage} builtin:chinese_clip runs/first
-        zhclip {stage} recipe.yaml --run runs/first
-        zhclip {stage} runs/first -- --runner=FlinkRunner --parallelism=64
+    zhclip {stage} runs/first                          # an existing run, with its own recipe
+    zhclip {stage} builtin:chinese_clip runs/first
+    zhclip {stage} recipe.yaml --run runs/first
+    zhclip {stage} runs/first -- --runner=FlinkRunner --parallelism=64
     """
 
 
@@ -104,23 +106,27 @@ def retry_command(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     reasons: Annotated[
         list[str] | None,
-        typer.Option("--reason", help="Only what failed for this reason (repeatable); by default all that may pass."),
+        typer.Option(
+            "--reason", help="Only pairs that failed for this reason (repeatable); default: every temporary reason."
+        ),
     ] = None,
     above: Annotated[
-        float, typer.Option(help="Only shards of which a larger share failed so, such as 0.1.", min=0, max=1)
+        float,
+        typer.Option(help="Only shards in which a larger share failed for these reasons, such as 0.1.", min=0, max=1),
     ] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched again, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be fetched again and exit.")] = False,
     workers: Workers = CORES,
     as_json: Json = False,
 ) -> None:
-    """Fetches again what failed for a reason that may have passed, and publishes anew. What was fetched stays.
+    """Fetch images again that failed for a temporary reason, then publish again; images already fetched are kept.
 
-    After an outage: timeouts, lost connections, names not found, 408, 425, 429, 5xx. Shards that are touched are scored
-    again; then select and publish run over all. Interrupted, it is continued by [bold]zhclip curate[/].
+    For use after an outage. Temporary reasons are timeouts, lost connections, unresolved names, and the statuses 408, 425,
+    429 and 5xx. Affected shards are scored again, then select and publish run over the whole run. To continue after an
+    interruption, run [bold]zhclip curate[/].
 
-        zhclip retry runs/first --dry-run
-        zhclip retry runs/first --above 0.1
-        zhclip retry runs/first --reason http_403 --reason file_missing
+    zhclip retry runs/first --dry-run
+    zhclip retry runs/first --above 0.1
+    zhclip retry runs/first --reason http_403 --reason file_missing
     """
     from pipeline import failed_downloads, read_run
     from pipeline import retry as fetch_again

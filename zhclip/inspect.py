@@ -1,4 +1,4 @@
-"""The commands that look at a run: `status`, `verify` and `calibrate`."""
+"""The commands that inspect a run: `status`, `verify` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def status_command(run: RunFolder, as_json: Json = False) -> None:
-    """Shows how far a run is and where every row went."""
+    """Show how far a run has got and what became of its rows."""
     from pipeline import read_run, status
     from pipeline.inspect.status import print_status
 
@@ -35,7 +35,7 @@ def status_command(run: RunFolder, as_json: Json = False) -> None:
 
 
 def verify_command(run: RunFolder, as_json: Json = False) -> None:
-    """Recomputes every count and hash of a run; names each shard and key that is wrong. Exit code 1 if any is."""
+    """Recompute every count and hash of a run and name each wrong shard and key. Exit code 1 if there is one."""
     from pipeline import verify
 
     report = verify(run, messages(as_json))
@@ -49,18 +49,20 @@ def verify_command(run: RunFolder, as_json: Json = False) -> None:
 def calibrate_command(
     run: RunFolder,
     source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
-    keep: Annotated[float, typer.Option(help="Find the threshold that keeps this share.", min=0, max=1)] = 0.8,
-    precision: Annotated[float, typer.Option(help="Find the threshold that is this precise.", min=0, max=1)] = 0.95,
+    keep: Annotated[float, typer.Option(help="Find the threshold that keeps this share of pairs.", min=0, max=1)] = 0.8,
+    precision: Annotated[
+        float, typer.Option(help="Find the threshold that reaches this precision.", min=0, max=1)
+    ] = 0.95,
     mismatched: Annotated[
         float | None,
-        typer.Option(help="Share of pairs with another image's caption; by default estimated.", min=0, max=1),
+        typer.Option(help="Share of pairs with another image's caption; default: an estimate.", min=0, max=1),
     ] = None,
-    sample: Annotated[int, typer.Option(help="Images scored again, per source.", min=2)] = 2000,
-    seed: Annotated[int, typer.Option(help="Chooses and shuffles the sample.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; by default RUN/calibration.")] = None,
+    sample: Annotated[int, typer.Option(help="Number of images scored again for each source.", min=2)] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed for choosing and shuffling the sample.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default: RUN/calibration.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Shows what thresholds mean for a run's scorer: scores of its pairs beside those of shuffled pairs.
+    """Show what thresholds mean for a run's scorer: the scores of its pairs beside those of shuffled pairs.
 
     Writes calibration.png, .json and .parquet.
     """

@@ -20,10 +20,12 @@ def add_command(app: typer.Typer) -> None:
 
 
 def reasons_command(
-    code: Annotated[str | None, typer.Argument(help="Only this code, as a ledger or `zhclip status` has it.")] = None,
+    code: Annotated[
+        str | None, typer.Argument(help="Only this code, as written in a ledger or by `zhclip status`.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the codes as JSON.")] = False,
 ) -> None:
-    """Says what every reason code means that a row can be rejected or fail for, stage by stage.
+    """Explain every reason code for which a row can be rejected or fail, stage by stage.
 
     zhclip reasons
     zhclip reasons caption_short

@@ -1,4 +1,4 @@
-"""The commands that look at recipes: `recipe list`, `recipe show` and `recipe files`."""
+"""The commands that inspect recipes: `recipe list`, `recipe show` and `recipe files`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from zhclip.console import print_json
 
-app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
+app = typer.Typer(no_args_is_help=True, help="Inspect recipes.")
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file, or builtin:NAME.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overrides = Annotated[
@@ -20,7 +20,7 @@ Overrides = Annotated[
 
 @app.command("list")
 def list_command(as_json: Json = False) -> None:
-    """Lists the recipes that come with zhclip."""
+    """List the recipes included with zhclip."""
     from pipeline.recipe.builtin import PREFIX, builtin_names, summary
 
     summaries = {f"{PREFIX}{name}": summary(name) for name in builtin_names()}
@@ -35,7 +35,7 @@ def list_command(as_json: Json = False) -> None:
 
 @app.command("show")
 def show_command(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """Checks a recipe and prints it with every default, unit and description."""
+    """Check a recipe and print it with every default, unit and description."""
     from foundation.config import annotated
     from pipeline import load_recipe
 
@@ -44,7 +44,7 @@ def show_command(recipe: RecipeName, overrides: Overrides = None) -> None:
 
 @app.command("files")
 def files_command(recipe: RecipeName, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Lists the metadata files that a recipe's paths and globs name now, source by source."""
+    """List the metadata files that a recipe's paths and globs match now, source by source."""
     from pipeline import load_recipe
     from pipeline.sources.files import find_files
 

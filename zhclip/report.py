@@ -12,22 +12,22 @@ from zhclip.console import EXIT_INVALID, fail, messages
 
 
 def add_command(app: typer.Typer) -> None:
-    """Adds `report` to a command line."""
+    """Add `report` to a command line."""
     app.command("report")(report_command)
 
 
 def report_command(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
-    against: Annotated[Path | None, typer.Option(help="A second run, to compare with.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write; by default RUN/report.html.")] = None,
-    seed: Annotated[int, typer.Option(help="Chooses the samples and the pairs in the galleries.")] = 0,
-    cards: Annotated[int, typer.Option(help="Pairs in each gallery.", min=1, max=60)] = 8,
+    against: Annotated[Path | None, typer.Option(help="A second run to compare with.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; default: RUN/report.html.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for choosing the samples and the pairs in the galleries.")] = 0,
+    cards: Annotated[int, typer.Option(help="Number of pairs in each gallery.", min=1, max=60)] = 8,
     price: Annotated[
-        list[str] | None, typer.Option(help="STAGE=PRICE of a worker-hour (repeatable); shows what the run cost.")
+        list[str] | None, typer.Option(help="STAGE=PRICE of a worker-hour (repeatable), to show what the run cost.")
     ] = None,
-    memory: Annotated[str, typer.Option(help="Memory of DuckDB; what does not fit goes to disk.")] = "4GiB",
+    memory: Annotated[str, typer.Option(help="DuckDB memory limit; what does not fit goes to disk.")] = "4GiB",
 ) -> None:
-    """Writes one HTML file with everything worth knowing about a run: figures, charts, galleries. It needs no network.
+    """Write an HTML report of a run with figures, charts and galleries: one file that needs no network.
 
     zhclip report runs/first
     zhclip report runs/october --against runs/september --out october.html

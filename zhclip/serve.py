@@ -15,26 +15,26 @@ from zhclip.console import EXIT_INVALID, fail
 
 
 def add_command(app: typer.Typer) -> None:
-    """Adds `serve` to a command line."""
+    """Add `serve` to a command line."""
     app.command("serve")(serve_command)
 
 
 def serve_command(
-    runs: Annotated[Path, typer.Argument(help="A folder of runs, or one run.")],
+    runs: Annotated[Path, typer.Argument(help="A folder of runs, or a single run.")],
     host: Annotated[
-        str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
+        str, typer.Option(help="Address to listen on; any but a loopback address needs a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes one that is free.", min=0, max=65535)] = 8765,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8765,
     token: Annotated[
         str,
         typer.Option(
             envvar="ZHCLIP_TOKEN",
             show_envvar=True,
-            help="Asked of every visitor. Better not as an option: `ps` shows those.",
+            help="Token that every visitor must give. Prefer the variable: `ps` shows options.",
         ),
     ] = "",
 ) -> None:
-    """Shows runs in a web browser: how far they are, every pair with what became of it, SQL. Ctrl-C ends it.
+    """Show runs in a web browser: their progress, the outcome of every pair, and SQL. Ctrl-C stops it.
 
     zhclip serve runs                                                       # http://127.0.0.1:8765
     ZHCLIP_TOKEN=$(openssl rand -hex 16) zhclip serve runs --host 0.0.0.0   # for others, behind TLS
@@ -78,7 +78,9 @@ def _serve(runs: Path, access, listening: socket.socket) -> None:  # type: ignor
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     listening.listen(config.backlog)  # who reads the address may connect at once, and waits for the answer
     console.print(
-        f"[green]serving[/] {escape(str(runs))} at [bold]{address}[/]   Ctrl-C ends it", highlight=False, soft_wrap=True
+        f"[green]serving[/] {escape(str(runs))} at [bold]{address}[/]   Ctrl-C stops it",
+        highlight=False,
+        soft_wrap=True,
     )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""Whether the packages beside this one are zhclip's: their names are common words, and another distribution may have one."""
+"""Check that the packages beside this one are zhclip's: their names are common words that others may use too."""
 
 from __future__ import annotations
 

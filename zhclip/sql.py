@@ -16,23 +16,28 @@ LOG_WIDTH = 200  # columns where no terminal says how many it has
 
 
 def add_command(app: typer.Typer) -> None:
-    """Adds `sql` to a command line."""
+    """Add `sql` to a command line."""
     app.command("sql")(sql_command)
 
 
 def sql_command(
-    run: Annotated[str, typer.Argument(help="The run's folder, or its address (s3://, gs://, https://).")],
-    query: Annotated[str | None, typer.Argument(help="SQL; `-` reads it from standard input. None: a prompt.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
-    parquet: Annotated[Path | None, typer.Option(help="Write the answer to this Parquet file.")] = None,
-    attach: Annotated[
-        list[str] | None, typer.Option(help="NAME=RUN: the views of a second run as NAME.pairs and so on (repeatable).")
+    run: Annotated[str, typer.Argument(help="The run's folder or URL (s3://, gs://, https://).")],
+    query: Annotated[
+        str | None, typer.Argument(help="SQL query; `-` reads it from standard input. Without one, a prompt opens.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of DuckDB; by default all cores.", min=1)] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory of DuckDB, such as 4GiB; by default 80%.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    parquet: Annotated[Path | None, typer.Option(help="Write the result to this Parquet file.")] = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=RUN: add the views of another run as NAME.pairs and so on (repeatable)."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="DuckDB threads; default: all cores.", min=1)] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="DuckDB memory limit, such as 4GiB; default: 80% of the machine's.")
+    ] = None,
 ) -> None:
-    """Asks a run in SQL (DuckDB) over its own files; nothing is copied. docs/sql.md has twenty questions.
+    """Query a run's own files with SQL (DuckDB); nothing is copied. docs/sql.md has twenty examples.
 
     zhclip sql runs/first                                                   # a prompt
     zhclip sql runs/first "select source, stage, rows_in, rows_out from funnel"

@@ -1,4 +1,4 @@
-"""The words of the commands that work on a run: which is the recipe, which the run's folder, and which go to Beam."""
+"""The arguments of commands that work on a run: the recipe, the run's folder, and the options for Beam."""
 
 from __future__ import annotations
 

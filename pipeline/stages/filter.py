@@ -30,7 +30,7 @@ class Filter(Stage):
     name = "filter"
     command = "plan"
     label = "filter captions"
-    summary = "Applies the rules, and rejects duplicates across all sources."
+    summary = "Apply the rules that compare pairs, and reject duplicates across all sources."
     outcomes = (
         Outcome("rejected_by_rules", "rejected by rules", REJECTED, "Pairs that a rule rejects, or that occur twice."),
     )

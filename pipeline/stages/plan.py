@@ -58,7 +58,7 @@ class Plan(Stage):
     name = "plan"
     command = "plan"
     label = "plan shards"
-    summary = "Divides the kept pairs into shards, in key order."
+    summary = "Divide the kept pairs into shards, in key order."
     per_plan_shard = True
     views = (
         View(

@@ -42,7 +42,7 @@ class Select(Stage):
     name = "select"
     command = "select"
     label = "select"
-    summary = "Rejects pairs below their source's threshold, and those that dedup_images decided on."
+    summary = "Reject pairs below their source's threshold, and those that dedup_images ruled out."
     cheap = True
     per_plan_shard = True
     outcomes = (

@@ -54,7 +54,7 @@ class DedupImages(Stage):
     name = "dedup_images"
     command = "select"
     label = "dedup images"
-    summary = "Finds near-duplicates, images of evaluation sets, and pairs beyond a source's max_pairs."
+    summary = "Find near-duplicates, images of evaluation sets, and pairs beyond a source's max_pairs."
     cheap = True
     views = (
         View(

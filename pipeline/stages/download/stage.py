@@ -29,7 +29,7 @@ class Download(Stage):
     name = "download"
     command = "download"
     label = "download"
-    summary = "Fetches and resizes the images of every planned shard."
+    summary = "Fetch and resize the images of every planned shard."
     per_plan_shard = True
     outcomes = (
         Outcome("not_fetched", "not fetched", FAILED, "Pairs whose image cannot be fetched, or is no usable image."),

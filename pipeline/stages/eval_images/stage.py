@@ -57,7 +57,7 @@ class EvalImages(Stage):
     name = "eval_images"
     command = "select"
     label = "evaluation images"
-    summary = "Takes the fingerprints of the images of evaluation sets."
+    summary = "Fingerprint the images of evaluation sets."
     cheap = True
     covers_earlier = False
     views = (

@@ -56,7 +56,7 @@ class Publish(Stage):
     name = "publish"
     command = "publish"
     label = "publish"
-    summary = "Writes the kept pairs as webdataset tars with Parquet indexes."
+    summary = "Write the kept pairs as webdataset tars with Parquet indexes."
     folder = "dataset"
     cheap = True
     outcomes = (Outcome("published", "published", description="Pairs in dataset/."),)

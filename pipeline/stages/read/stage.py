@@ -34,7 +34,7 @@ class Read(Stage):
     name = "read"
     command = "plan"
     label = "read metadata"
-    summary = "Reads metadata files and asks every rule that looks at one row."
+    summary = "Read metadata files and apply every rule that looks at a single row."
     outcomes = (
         Outcome("out_of_scope", "other language", OUT_OF_SCOPE, "Rows of languages that the source does not ask for."),
         Outcome("unreadable", "unreadable", FAILED, "Rows of metadata that cannot be read."),

@@ -39,7 +39,7 @@ class Score(Stage):
     name = "score"
     command = "score"
     label = "score"
-    summary = "Scores every downloaded pair with Multilingual-CLIP."
+    summary = "Score every downloaded pair with Multilingual-CLIP."
     per_plan_shard = True
     outcomes = (Outcome("not_decoded", "not decoded", FAILED, "Pairs whose stored image does not decode."),)
     reasons: ClassVar[Mapping[str, str]] = {"image_undecodable": "the stored image does not decode, so it has no score"}

@@ -38,7 +38,7 @@ class Translate(Stage):
     name = "translate"
     command = "translate"
     label = "translate"
-    summary = "Translates the English captions of sources with a translation.model."
+    summary = "Translate the English captions of sources that have a translation.model."
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
         """The texts that are translated, and how; {} where no source has a model."""
