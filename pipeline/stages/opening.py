@@ -40,7 +40,7 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
             f"{run.folder} was started with another recipe, and the difference reaches its {changed[0]} stage:\n{listed}\n"
             "Use the recipe it was started with, or start a new run with --run NEW_FOLDER."
         )
-    if {"translate", "read"}.intersection(changed):  # nothing was read yet, so the metadata may still be divided anew
+    if "read" in changed and not run.done("translate"):  # nothing was read yet: the metadata may be divided anew
         (run.folder / LAYOUT_FILE).unlink(missing_ok=True)
     if lines:
         write_atomically(path, _recipe_file(recipe))

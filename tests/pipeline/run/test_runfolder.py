@@ -138,3 +138,27 @@ def test_other_metadata_before_anything_was_read_divides_it_anew(run: Run) -> No
     other = recipe(plan={"split_rows": 5000})
     open_run(run.folder, other)
     assert not (run.folder / "layout.json").exists()
+
+
+def test_splits_that_were_translated_stay_as_they_were_divided(tmp_path: Path) -> None:
+    """Translations are named by the number of their split: with a new file, or one less, they would be those of another."""
+    source = {"kind": "table", "files": ["x.csv"], "columns": {"english": "en"}, "translation": {"model": "m"}}
+
+    def translated_recipe(least: int) -> Recipe:
+        rules = {"caption_length": {"min": least}}
+        return Recipe.model_validate({"sources": {"pairs": {**source, "rules": rules}}})
+
+    run = open_run(tmp_path / "run", translated_recipe(2))[0]
+    (run.folder / "layout.json").write_text("{}")
+    assert commit(run, b"chinese", "translate")
+    open_run(run.folder, translated_recipe(3))
+    assert (run.folder / "layout.json").exists()
+
+
+@pytest.mark.parametrize("damage", ['{"stage": "sel', "{}", "[]", "", "\udcff"])
+def test_a_damaged_manifest_is_named(run: Run, damage: str) -> None:
+    commit(run, b"abc")
+    run.path("select", "000000.json").write_bytes(damage.encode(errors="surrogateescape"))
+    for use in (lambda: run.manifest("select", "000000"), lambda: run.discard("select")):
+        with pytest.raises(RunError, match=r"run/select/000000.json: damaged.*remove it"):
+            use()
