@@ -7,6 +7,7 @@ import sys
 from zhclip.siblings import describe_foreign_sibling
 
 EXIT_INVALID = 2  # as in foundation.errors, which may not be zhclip's
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -15,9 +16,13 @@ def main() -> None:
     if complaint:
         print(f"zhclip: {complaint}", file=sys.stderr)
         sys.exit(EXIT_INVALID)
-    from zhclip.app import app
+    try:
+        from zhclip.app import app  # a second or two, in which Ctrl-C is no fault either
 
-    app()
+        app()
+    except KeyboardInterrupt:
+        print("zhclip: stopped", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

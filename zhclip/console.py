@@ -38,6 +38,10 @@ class CommandGroup(TyperGroup):
             return super().invoke(ctx)
         except ZhclipError as error:
             fail(str(error), error.exit_code)
+        except (PermissionError, NotADirectoryError) as error:
+            if error.filename is None:
+                raise
+            fail(f"{error.filename}: {error.strerror}", EXIT_INVALID)
         except KeyboardInterrupt:
             fail("stopped", EXIT_INTERRUPTED)
 

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.run.counts import stage_counts
-from pipeline.run.folder import Run
+from pipeline.run.folder import Run, RunError
 from pipeline.run.ledger import LEDGER_SCHEMA
 from pipeline.run.names import LEDGER
 from pipeline.run.outcomes import WAITING
@@ -128,12 +128,21 @@ def ledger_files(run: Run) -> list[str]:
 
 
 def query_ledger(run: Run, sql: str) -> pa.Table:
-    """Run a query in which `ledger` is every committed ledger row of the run."""
+    """Run a query in which `ledger` is every committed ledger row of the run.
+
+    Raises:
+        RunError: a ledger file is missing or damaged.
+    """
     files = ledger_files(run)
     with duckdb.connect() as connection:
         connection.execute("set enable_progress_bar = false")
-        if files:
-            connection.read_parquet(files).create_view("ledger")
-        else:
-            connection.register("ledger", LEDGER_SCHEMA.empty_table())
-        return connection.sql(sql).to_arrow_table()
+        try:
+            if files:
+                connection.read_parquet(files).create_view("ledger")
+            else:
+                connection.register("ledger", LEDGER_SCHEMA.empty_table())
+            return connection.sql(sql).to_arrow_table()
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise RunError(
+                f"{run.folder}: its ledger cannot be read: {error}; `zhclip verify` names every fault"
+            ) from None

@@ -15,9 +15,10 @@ from rich.progress import track
 
 from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.run.files import sha256_of
-from pipeline.run.folder import Manifest, Run
+from pipeline.run.folder import Manifest, Run, RunError
 from pipeline.run.names import DATASET_MANIFEST, LAYOUT_FILE, LEDGER
 from pipeline.run.tar import BLOCK, END_OF_TAR, sample_members
+from pipeline.stages.layout import read_layout
 from pipeline.stages.registry import OUTCOMES, STAGES, enabled
 
 
@@ -42,8 +43,8 @@ class Report:
 def verify_run(run: Run, console: Console) -> Report:
     """Checks a run as far as it has come; a run in progress is checked for what is committed."""
     report = Report()
-    complete = _check_presence(run, report)
-    manifests = [manifest for stage in STAGES for manifest in run.manifests(stage)]
+    manifests = _manifests(run, report)
+    complete = not report.problems and _check_presence(run, report)
     with ThreadPoolExecutor(4) as pool:
         checks = pool.map(lambda manifest: _check_files(run, manifest), manifests)
         for manifest, problems in track(
@@ -63,10 +64,30 @@ def verify_run(run: Run, console: Console) -> Report:
     return report
 
 
+def _manifests(run: Run, report: Report) -> list[Manifest]:
+    """All that count, in the order of the flow; a damaged one is a problem."""
+    manifests = []
+    for stage in STAGES:
+        for shard in sorted(run.done(stage)):
+            try:
+                manifest = run.manifest(stage, shard)
+            except RunError as error:
+                report.problems.append(str(error))
+                continue
+            if manifest:
+                manifests.append(manifest)
+    return manifests
+
+
 def _check_presence(run: Run, report: Report) -> bool:
     """Whether every stage has all of its shards; a hole in a stage that later ones have read is a problem."""
     if not (run.folder / LAYOUT_FILE).exists():
         report.problems.append(f"{run.folder}/{LAYOUT_FILE} is missing: nothing was planned, or it was removed")
+        return False
+    try:
+        read_layout(run)
+    except RunError as error:
+        report.problems.append(str(error))
         return False
     stages = enabled(run.recipe)
     begun = [stage.name for stage in stages if run.done(stage.name)]
@@ -175,5 +196,5 @@ def _guarded(report: Report, what: str, check: Callable[[], Iterator[str]]) -> N
     """A check that cannot even run, because a file it reads is damaged or gone, is a problem too."""
     try:
         report.problems += list(check())
-    except (OSError, ValueError, KeyError, duckdb.Error) as error:
+    except (OSError, ValueError, KeyError, RunError, duckdb.Error) as error:
         report.problems.append(f"{what}: cannot be checked: {error}")

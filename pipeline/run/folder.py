@@ -100,9 +100,13 @@ class Run:
         return [name for name in inner if self.stages[name].per_plan_shard]
 
     def manifest(self, stage: str, shard: str) -> Manifest | None:
-        """The manifest of a shard that is done, else None (also when it belongs to another recipe)."""
+        """The manifest of a shard that is done, else None (also when it belongs to another recipe).
+
+        Raises:
+            RunError: it is damaged.
+        """
         try:
-            manifest = Manifest(**json.loads(self.path(stage, f"{shard}.json").read_text(encoding="utf-8")))
+            manifest = _read_manifest(self.path(stage, f"{shard}.json"))
         except FileNotFoundError:
             return None
         return manifest if manifest.digest == self.digest(stage) else None
@@ -149,10 +153,10 @@ class Run:
         for path in self.path(stage, "").glob("[0-9]*.json"):
             if shards is not None and path.stem not in shards:
                 continue
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["digest"] != keep_digest:
+            manifest = _read_manifest(path)
+            if manifest.digest != keep_digest:
                 path.unlink()  # first: without its manifest the shard no longer exists
-                for name in [*content["files"], *content["scratch"]]:
+                for name in [*manifest.files, *manifest.scratch]:
                     (self.folder / name).unlink(missing_ok=True)
                 count += 1
         return count
@@ -242,6 +246,16 @@ def recorded_versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "its names are not those of a manifest"
+        raise RunError(
+            f"{path}: damaged, no manifest of a shard ({reason}); remove it, and `zhclip curate` makes the shard again"
+        ) from None
 
 
 def _describe(path: Path) -> dict[str, Any]:

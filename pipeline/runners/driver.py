@@ -46,8 +46,8 @@ def run_stages(
             for stage in enabled(run.recipe):  # all of them: a mistake is told before hours of work
                 stage.prepare(run)
         for stage in stages:
-            _check_input(run, stage)
             if stage.enabled(run.recipe):
+                _check_input(run, stage)
                 _run_stage(run, stage, workers, beam_options, progress)
 
 

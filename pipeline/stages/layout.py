@@ -67,13 +67,14 @@ def read_layout(run: Run) -> Layout:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, modified_ns: int) -> Layout:  # noqa: ARG001  another time, another content
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Layout(
-        tuple(Split.from_json(split) for split in content["splits"]),
-        content["buckets"],
-        content["hasher"],
-        content["lists"],
-    )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        splits = tuple(Split.from_json(split) for split in content["splits"])
+        return Layout(splits, content["buckets"], content["hasher"], content["lists"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{path}: damaged ({type(error).__name__}: {error}); put it back from a copy, or start a new run with --run"
+        ) from None
 
 
 def _path(run: Run) -> Path:

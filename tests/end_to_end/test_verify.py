@@ -99,6 +99,11 @@ DAMAGE: dict[str, tuple[Callable[[Run], object], str]] = {
         lambda run: flip(run.path("download", "000000.tar"), 5000),
         "download/000000.tar: damaged",
     ),
+    "broken manifest": (
+        lambda run: run.path("score", "000001.json").write_text('{"stage": "sc'),
+        "score/000001.json: damaged, no manifest of a shard",
+    ),
+    "broken layout": (lambda run: (run.folder / "layout.json").write_text("{"), "layout.json: damaged"),
     "manifest that counts wrong": (
         lambda run: _edit(run.path("select", "000000.json"), lambda manifest: _one_less(manifest["counts"]["sources"])),
         "neither published nor in the ledger",

@@ -101,6 +101,8 @@ def test_a_run_is_named_by_a_word_or_by_an_option(sold: tuple[Shop, Run], tmp_pa
         (("curate", "builtin:paper"), "zhclip curate RECIPE RUN"),
         (("plan", "one", "--run", "other"), "two folders of a run: one, and other as --run"),
         (("score", "nowhere"), "nowhere is not a run folder"),
+        (("status", os.devnull), f"{os.devnull}/recipe.yaml: Not a directory"),
+        (("curate", "builtin:paper", os.devnull), f"{os.devnull}: Not a directory"),
         (("plan", "builtin:papers", "run"), "there is no such recipe"),
         (("plan", "r.yaml", "run", "--paralellism=2"), "No such option"),  # before `--`: the command's own
         (("retry", "run", "more"), "unexpected extra argument"),
@@ -119,6 +121,20 @@ def test_words_that_cannot_be_used_end_with_code_2(
     assert done.exit_code == 2, done.output
     assert message in " ".join(done.stderr.split())
     assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+def test_ctrl_c_while_the_command_line_starts_is_no_traceback() -> None:
+    code = """
+import sys, zhclip.__main__
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "zhclip.app":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+zhclip.__main__.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "zhclip: stopped\n")
 
 
 def test_what_follows_two_dashes_reaches_beam(sold: tuple[Shop, Run], tmp_path: Path) -> None:
