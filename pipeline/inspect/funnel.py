@@ -39,7 +39,7 @@ class SourceFunnel:
         return self.read - sum(self.outcomes.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: source, read, each outcome, missing (rows that came out nowhere) and unknown."""
+        """Plain values: source, read, each outcome, waiting (rows that came out nowhere yet) and unknown."""
         return {
             "source": self.source,
             "read": self.read,

@@ -6,6 +6,7 @@ so a process killed at any moment leaves either a finished shard or nothing that
 
 from __future__ import annotations
 
+import fcntl
 import json
 import platform
 import shutil
@@ -236,6 +237,24 @@ class Attempt:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.run.folder).as_posix()
+
+
+@contextmanager
+def only_driver(run: Run) -> Iterator[None]:
+    """Be the one process that works on this run, or changes what it holds.
+
+    Raises:
+        RunError: another process is.
+    """
+    locks = run.folder / LOCKS
+    locks.mkdir(exist_ok=True)  # a copy of a run may lack hidden files
+    with (locks / "driver").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another process is working on {run.folder}; `zhclip status` shows how far it is") from None
+        shutil.rmtree(run.folder / ATTEMPTS, ignore_errors=True)  # left by processes that were killed
+        yield
 
 
 @lru_cache(maxsize=1)

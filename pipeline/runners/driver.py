@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from pipeline.inspect.catalog import write_catalog
-from pipeline.run.folder import Run, RunError
-from pipeline.run.names import ATTEMPTS, LAYOUT_FILE, LOCKS
+from pipeline.run.folder import Run, RunError, only_driver
+from pipeline.run.names import LAYOUT_FILE
 from pipeline.runners.beam import run_items
 from pipeline.stages.base import Stage
 from pipeline.stages.registry import COMMANDS, enabled
@@ -40,7 +37,7 @@ def run_stages(
         TooMuchFailed: more failed than the recipe's limits allow.
     """
     stages = [stage for name, stages in COMMANDS.items() if name in commands for stage in stages]
-    with _only_driver(run):
+    with only_driver(run):
         before()
         if any(stage in COMMANDS["plan"] or stage in COMMANDS["translate"] for stage in stages):
             for stage in enabled(run.recipe):  # all of them: a mistake is told before hours of work
@@ -74,14 +71,3 @@ def _run_stage(run: Run, stage: Stage, workers: int, beam_options: Sequence[str]
     stage.check(run)
     stage.finish(run)
     write_catalog(run)
-
-
-@contextmanager
-def _only_driver(run: Run) -> Iterator[None]:
-    with (run.folder / LOCKS / "driver").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another process is working on {run.folder}; `zhclip status` shows how far it is") from None
-        shutil.rmtree(run.folder / ATTEMPTS, ignore_errors=True)  # left by processes that were killed
-        yield

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from foundation.config import differences, parse
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.files import write_atomically
-from pipeline.run.folder import Run, RunError, StageLayout
+from pipeline.run.folder import Run, RunError, StageLayout, only_driver
 from pipeline.run.names import FORMAT_FILE, LAYOUT_FILE, LOCKS, RECIPE_FILE
 from pipeline.stages.registry import STAGES, digest
 
@@ -23,8 +24,8 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
         the run, and lines that say what changed in the recipe (empty for a new or an unchanged run).
 
     Raises:
-        RunError: the recipe differs from the run's in what was planned, downloaded or scored; the folder holds something
-            else, or a run of another format.
+        RunError: the recipe differs from the run's in what was planned, downloaded or scored, or at all while another
+            process works on the run; the folder holds something else, or a run of another format.
     """
     run = run_of(folder, recipe)
     path = run.folder / RECIPE_FILE
@@ -40,13 +41,14 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
             f"{run.folder} was started with another recipe, and the difference reaches its {changed[0]} stage:\n{listed}\n"
             "Use the recipe it was started with, or start a new run with --run NEW_FOLDER."
         )
-    if "read" in changed and not run.done("translate"):  # nothing was read yet: the metadata may be divided anew
-        (run.folder / LAYOUT_FILE).unlink(missing_ok=True)
-    if lines:
-        write_atomically(path, _recipe_file(recipe))
-    for name, stage in STAGES.items():
-        if stage.cheap:
-            run.discard(name, keep_digest=run.digest(name))
+    with only_driver(run) if lines else nullcontext():
+        if "read" in changed and not run.done("translate"):  # nothing was read yet: the metadata may be divided anew
+            (run.folder / LAYOUT_FILE).unlink(missing_ok=True)
+        if lines:
+            write_atomically(path, _recipe_file(recipe))
+        for name, stage in STAGES.items():
+            if stage.cheap:
+                run.discard(name, keep_digest=run.digest(name))
     return run, lines
 
 
@@ -90,16 +92,34 @@ def _start(run: Run) -> None:
 
 
 def _check_format(folder: Path) -> None:
-    path = folder / FORMAT_FILE
     try:
-        version = json.loads(path.read_text(encoding="utf-8"))["format"]
+        text = (folder / FORMAT_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
-        version = 1
+        text = None
+    except ValueError as error:
+        text = str(error)  # no JSON either
+    check_format(str(folder), text)
+
+
+def check_format(run: str, text: str | None) -> None:
+    """Refuse a run of another format.
+
+    Args:
+        run: its folder or address.
+        text: of its FORMAT_FILE; None where it has none.
+
+    Raises:
+        RunError: it is of another format, or the file is damaged.
+    """
+    try:
+        version = 1 if text is None else json.loads(text)["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f'{path}: expected {{"format": {FORMAT}}}; found something else ({error})') from error
+        raise RunError(
+            f'{run}/{FORMAT_FILE}: expected {{"format": {FORMAT}}}; found something else ({error})'
+        ) from error
     if version != FORMAT:
         raise RunError(
-            f"{folder} is a run of format {version}; this zhclip works with format {FORMAT}. Use the version that made it "
+            f"{run} is a run of format {version}; this zhclip works with format {FORMAT}. Use the version that made it "
             "(`versions` in its manifests), or start a new run; its dataset/ folder stands alone and stays usable"
         )
 

@@ -14,7 +14,8 @@ import fsspec
 
 from pipeline.inspect.catalog.write import write_catalog
 from pipeline.run.folder import RunError
-from pipeline.stages.opening import read_run
+from pipeline.run.names import FORMAT_FILE
+from pipeline.stages.opening import check_format, read_run
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,16 @@ def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
         ) from None
     except ImportError as error:
         raise RunError(f"{base} cannot be read: {error}; install zhclip[cloud]") from error
+    check_format(address, _text(files, f"{base}{FORMAT_FILE}"))
     connection.register_filesystem(_for_duckdb(files))
     return Place(base, f"{base}catalog/", text)
+
+
+def _text(files: fsspec.AbstractFileSystem, path: str) -> str | None:
+    try:
+        return str(files.cat_file(path).decode())
+    except FileNotFoundError:
+        return None
 
 
 def _for_duckdb(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run, RunError, only_driver
 from pipeline.stages.opening import open_run, read_run
 
 
@@ -138,6 +139,23 @@ def test_other_metadata_before_anything_was_read_divides_it_anew(run: Run) -> No
     other = recipe(plan={"split_rows": 5000})
     open_run(run.folder, other)
     assert not (run.folder / "layout.json").exists()
+
+
+def test_another_recipe_is_refused_while_a_process_works_on_the_run(run: Run) -> None:
+    assert commit(run, b"abc")
+    before = (run.folder / "recipe.yaml").read_bytes()
+    with only_driver(run):
+        open_run(run.folder, recipe())
+        with pytest.raises(RunError, match="another process is working on"):
+            open_run(run.folder, recipe(min_score=0.3))
+    assert (run.folder / "recipe.yaml").read_bytes() == before
+    assert run.done("select") == {"000000"}
+
+
+def test_a_copy_without_hidden_files_is_continued(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns(".*"))
+    copy, lines = open_run(tmp_path / "copy", recipe(min_score=0.3))
+    assert copy.recipe == recipe(min_score=0.3) and lines
 
 
 def test_splits_that_were_translated_stay_as_they_were_divided(tmp_path: Path) -> None:

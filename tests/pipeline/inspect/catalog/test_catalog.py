@@ -22,7 +22,7 @@ import pytest
 
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.catalog.images import image_places, read_image
-from pipeline.run.folder import Item, Run
+from pipeline.run.folder import Item, Run, RunError
 from pipeline.run.parquet import write_parquet
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import STAGES
@@ -159,6 +159,13 @@ def test_catalog_sql_in_the_plain_command_line_of_duckdb(copied: Run) -> None:
     place = ["-cmd", f"set variable run = '{copied.folder}/'", "-cmd", f".read {copied.folder}/catalog.sql"]
     elsewhere = subprocess.run([*command, *place, *query], cwd="/", capture_output=True, text=True, check=True)
     assert (here.stdout.strip(), elsewhere.stdout.strip()) == (expected, expected)
+
+
+def test_a_run_of_another_format_is_refused_at_an_address_too(copied: Run) -> None:
+    assert numbers(copied.folder) == numbers(f"file://{copied.folder}")
+    (copied.folder / "run.json").unlink()
+    with pytest.raises(RunError, match=r"file://.*/copy is a run of format 1"):
+        connect(f"file://{copied.folder}")
 
 
 @pytest.fixture
