@@ -227,6 +227,8 @@ def _run(run: RunOrFolder) -> Run:
 
 def _check_stages(stages: Sequence[str]) -> None:
     """Check that all of them exist, and that what they need is installed."""
+    if isinstance(stages, str):
+        raise InvalidInput(f"stages: expected a list of names, such as [{stages!r}]; found {stages!r}")
     for stage in stages:
         if stage not in COMMANDS:
             raise InvalidInput(f"{stage!r} is no stage; stages are {', '.join(COMMANDS)}")

@@ -32,12 +32,14 @@ def run_stages(
         before: done first, while no other process works on this run.
 
     Raises:
-        RunError: another process works on this run, or a stage is asked for before the one it reads.
+        RunError: another process works on this run, a stage is asked for before the one it reads, or a version of zhclip
+            with other stages or settings made what took long.
         StageFailed: items could not be done; all others are committed.
         TooMuchFailed: more failed than the recipe's limits allow.
     """
     stages = [stage for name, stages in COMMANDS.items() if name in commands for stage in stages]
     with only_driver(run):
+        _check_digests(run)
         before()
         if any(stage in COMMANDS["plan"] or stage in COMMANDS["translate"] for stage in stages):
             for stage in enabled(run.recipe):  # all of them: a mistake is told before hours of work
@@ -46,6 +48,18 @@ def run_stages(
             if stage.enabled(run.recipe):
                 _check_input(run, stage)
                 _run_stage(run, stage, workers, beam_options, progress)
+
+
+def _check_digests(run: Run) -> None:
+    """What took long counts for this recipe: `open_run` sees to it, unless zhclip itself changed since. Of each stage one
+    shard is looked at."""
+    for stage in enabled(run.recipe):
+        shards = () if stage.cheap else run.done(stage.name)
+        if shards and run.manifest(stage.name, min(shards)) is None:
+            raise RunError(
+                f"{run.path(stage.name, min(shards))}.json does not carry the digest {run.digest(stage.name)}: a zhclip with "
+                "other stages or settings made it. Use that version, or start a new run with --run"
+            )
 
 
 def _check_input(run: Run, stage: Stage) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +97,8 @@ def test_stage_that_is_none_and_option_that_is_none_are_refused_before_a_run_is_
     shop, _ = sold
     with pytest.raises(InvalidInput, match="'scores' is no stage; stages are translate, plan"):
         curate(shop.recipe, tmp_path / "run", stages=["scores"])
+    with pytest.raises(InvalidInput, match="expected a list of names"):
+        curate(shop.recipe, tmp_path / "run", stages="plan")
     with pytest.raises(InvalidInput, match="did you mean --parallelism"):
         curate(shop.recipe, tmp_path / "run", beam_options=["--paralellism=2"])
     assert not (tmp_path / "run").exists()
@@ -104,3 +108,12 @@ def test_status_takes_a_run_or_its_folder(sold: tuple[Shop, Run]) -> None:
     _, run = sold
     assert status(run) == status(str(run.folder)) == status(read_run(run.folder))
     assert COMMANDS[:2] == ("translate", "plan")
+
+
+def test_work_of_a_version_with_other_stages_is_refused(sold: tuple[Shop, Run], tmp_path: Path) -> None:
+    """Its manifests do not count, and yet nothing is pending: it would be `done` without a score that counts."""
+    shutil.copytree(sold[1].folder, tmp_path / "run")
+    for path in (tmp_path / "run" / "score").glob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "0" * 16}))
+    with pytest.raises(InvalidInput, match=r"score/000000.json does not carry the digest"):
+        curate(None, tmp_path / "run")

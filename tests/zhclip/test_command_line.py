@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -135,6 +136,14 @@ zhclip.__main__.main()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, "zhclip: stopped\n")
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_a_missing_ledger_file_is_named(command: str, sold: tuple[Shop, Run], tmp_path: Path) -> None:
+    shutil.copytree(sold[1].folder, tmp_path / "run")
+    (tmp_path / "run/ledger/select/000000.parquet").unlink()
+    done = zhclip(command, tmp_path / "run")
+    assert done.exit_code == 2 and "ledger/select/000000.parquet" in done.stderr, done.output
 
 
 def test_what_follows_two_dashes_reaches_beam(sold: tuple[Shop, Run], tmp_path: Path) -> None:

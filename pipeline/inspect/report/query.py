@@ -8,13 +8,22 @@ from typing import Any
 
 import duckdb
 
+from pipeline.run.folder import RunError
+
 Row = dict[str, Any]
 
 
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, **values: Any) -> list[Row]:
-    """Run a query: a dict per row. `$name` in the query stands for the value of that name."""
-    relation = connection.sql(sql, params=values) if values else connection.sql(sql)
-    return relation.to_arrow_table().to_pylist()
+    """Run a query: a dict per row. `$name` in the query stands for the value of that name.
+
+    Raises:
+        RunError: a file of the run is missing or damaged.
+    """
+    try:
+        relation = connection.sql(sql, params=values) if values else connection.sql(sql)
+        return relation.to_arrow_table().to_pylist()
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise RunError(f"a file of the run cannot be read: {error}; `zhclip verify` names every fault") from None
 
 
 @dataclass(frozen=True)
