@@ -111,10 +111,17 @@ def _message(details: Any, parent: Any) -> str:
         case "missing":
             return "a value is needed"
     message = details["msg"].removeprefix("Value error, ")
-    given = (
-        "" if isinstance(details["input"], dict | list | tuple | BaseModel) else f"; found {shown(details['input'])}"
-    )
-    return message[0].lower() + message[1:] + given
+    return message[0].lower() + message[1:] + _given(details)
+
+
+def _given(details: Any) -> str:
+    """What the file has there; of a list or a mapping only that it is one, where another kind of value is needed."""
+    given = details["input"]
+    if not isinstance(given, dict | list | tuple | BaseModel):
+        return f"; found {shown(given)}"
+    if not details["type"].endswith("_type"):
+        return ""
+    return "; found a list" if isinstance(given, list | tuple) else "; found a mapping"
 
 
 def _tag_name(details: Any) -> str:

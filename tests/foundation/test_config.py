@@ -90,6 +90,11 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: str | byte
     assert message in refusal(write(tmp_path, content))
 
 
+@pytest.mark.parametrize("given, kind", [("rules: [1]\nname: [a]", "a list"), ("rules: {a: 1}", "a mapping")])
+def test_a_list_or_a_mapping_in_the_place_of_another_value_is_named(tmp_path: Path, given: str, kind: str) -> None:
+    assert f"; found {kind}" in refusal(write(tmp_path, given))
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.yaml") == "no policy; look elsewhere"
     assert refusal(tmp_path).endswith("this policy cannot be read: Is a directory")
