@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import http.server
 import json
-import os
 import re
 import shutil
 import signal
@@ -24,6 +23,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.support.packages import Packages
 from tests.support.paths import REPOSITORY
 
 PAIRS = 40
@@ -68,19 +68,11 @@ class Toy(Stage):
 class Toyed:
     """A copy of the packages with the toy in it, and a run of it."""
 
-    packages: Path
+    packages: Packages
     run: Path
 
     def zhclip(self, *words: str) -> str:
-        done = self.python("-m", "zhclip", *words)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def python(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(self.packages), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            [sys.executable, *words], cwd=self.packages, env=environment, capture_output=True, text=True, check=False
-        )
+        return self.packages.zhclip(*words)
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +105,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def toyed(request: pytest.FixtureRequest, images: str, tmp_path_factory: pytest.TempPathFactory) -> Toyed:
     """The toy stands before another stage: on planned, scored or selected pairs."""
     folder = tmp_path_factory.mktemp("toy")
-    packages = folder / "packages"
-    for name in ("foundation", "filters", "pipeline", "trainer", "zhclip"):
-        shutil.copytree(REPOSITORY / name, packages / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (packages / "pipeline" / "stages" / "toy.py").write_text(TOY, encoding="utf-8")
-    registry = packages / "pipeline" / "stages" / "registry.py"
-    text = registry.read_text(encoding="utf-8")
-    line = re.search(rf"^ *{re.escape(request.param)}.*$", text, re.MULTILINE)
-    assert line
-    text = text.replace(line[0], f"        Toy(),\n{line[0]}")
-    registry.write_text(text.replace("STAGES: dict", "from pipeline.stages.toy import Toy\n\nSTAGES: dict", 1))
+    packages = Packages.copied_to(folder / "packages")
+    (packages.folder / "pipeline" / "stages" / "toy.py").write_text(TOY, encoding="utf-8")
+    packages.add_line("pipeline/stages/registry.py", request.param, "Toy(),")
+    packages.add_line("pipeline/stages/registry.py", "STAGES: dict", "from pipeline.stages.toy import Toy\n\n")
     rows = "".join(f"http://{images}/{number}.jpg,一张测试用的图片{number}\n" for number in range(PAIRS))
     (folder / "pairs.csv").write_text(f"url,caption\n{rows}", encoding="utf-8")
     model = REPOSITORY / "demo" / "mclip-tiny"
@@ -177,7 +163,7 @@ def test_it_is_verified(toyed: Toyed, tmp_path: Path) -> None:
     shutil.copytree(toyed.run, copy)
     ledger = copy / "ledger" / "toy" / "000001.parquet"
     ledger.write_bytes(ledger.read_bytes()[:-1])
-    done = toyed.python("-m", "zhclip", "verify", str(copy))
+    done = toyed.packages.python("-m", "zhclip", "verify", str(copy))
     assert done.returncode == 1 and "ledger/toy/000001.parquet" in done.stdout
 
 
@@ -191,8 +177,10 @@ def test_it_has_a_digest_a_command_and_stands_in_the_report(toyed: Toyed) -> Non
 
 def test_the_web_service_shows_its_rows(toyed: Toyed) -> None:
     command = [sys.executable, "-m", "zhclip", "serve", str(toyed.run.parent), "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(toyed.packages), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, cwd=toyed.packages, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    packages = toyed.packages
+    with subprocess.Popen(
+        command, cwd=packages.folder, env=packages.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stderr
             address = next(match[0] for line in process.stderr if (match := re.search(r"http://[\w.:]+", line)))
