@@ -57,7 +57,7 @@ def test_uncurated_set_keeps_whatever_could_be_fetched(site: Site, uncurated: Ru
         group by all
     """
     kept_by_stage = duckdb.sql(query, params={"truth": str(site.world.truth), "published": published}).fetchall()
-    assert dict(kept_by_stage) == {"none": True, "plan": True, "select": True, "download": False}
+    assert dict(kept_by_stage) == {"none": True, "filter": True, "select": True, "download": False}
 
 
 def test_unseen_concepts_and_style_are_in_no_training(corpora: Corpora, finished: Run) -> None:

@@ -81,7 +81,7 @@ def test_what_a_stage_raises_reaches_the_caller(endpoint: str) -> None:
     shutil.which("setpriv") is None, reason="this machine has no setpriv, which ends a server with its owner"
 )
 def test_no_server_outlives_a_killed_process(jar: Path) -> None:
-    code = "import pathlib, sys, time; from pipeline import flink\n"
+    code = "import pathlib, sys, time; from pipeline.runners import flink\n"
     code += "with flink.job_server(pathlib.Path(sys.argv[1])) as served: print(served, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code, str(jar)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None

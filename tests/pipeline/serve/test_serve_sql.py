@@ -131,7 +131,7 @@ def test_the_process_could_not_do_it_even_if_it_were_not_refused(
     (path / "pipeline/serve/sql_check.py").write_text(
         "def refusal(connection, query): return None\ndef without_semicolon(query): return query\n", encoding="utf-8"
     )
-    monkeypatch.setattr("pipeline.serve.sql_pool.PACKAGES", str(path))
+    monkeypatch.setattr("foundation.child.HOME", path)
     before, pool = fingerprint(shelf / "merged"), Pool()
     response = ask(pool, setup, line.format(run=setup.run.rstrip("/")))
     pool.close()

@@ -337,12 +337,12 @@ def test_a_stricter_cosine_runs_select_again_and_the_gate_confirms_as_the_recipe
     assert 0 < len(lost) < sum("reasons" in row for row in outcomes(confirmed).values())
     assert verify_run(strict, Console(quiet=True)).problems == []
     policy = Policy.model_validate({"rules": [{"rule": "contamination"}]})
-    assert check(folder, policy)[0].verdict == "passed"
+    assert check(folder, policy)[0].outcome == "passed"
     text = (folder / "recipe.yaml").read_text(encoding="utf-8")
     assert "test_min_cosine: 1.0" in text
     (folder / "recipe.yaml").write_text(text.replace("test_min_cosine: 1.0", "test_min_cosine: null"), encoding="utf-8")
     assert (
-        check(folder, policy)[0].verdict == "failed"
+        check(folder, policy)[0].outcome == "failed"
     )  # hashes alone see copies of test images among what is published
 
 
