@@ -26,6 +26,8 @@ from PIL import Image
 from tests.support.packages import Packages
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.e2e
+
 PAIRS = 40
 TOY = '''
 """Toy: rejects pairs whose caption ends with an odd digit."""
@@ -99,15 +101,17 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(
-    scope="module", params=["Download()", "EvalImages()", "Publish()"], ids=lambda before: f"before {before}"
-)
-def toyed(request: pytest.FixtureRequest, images: str, tmp_path_factory: pytest.TempPathFactory) -> Toyed:
-    """The toy stands before another stage: on planned, scored or selected pairs."""
-    folder = tmp_path_factory.mktemp("toy")
+@pytest.fixture(scope="module")
+def toyed(images: str, tmp_path_factory: pytest.TempPathFactory) -> Toyed:
+    """The toy stands on scored pairs."""
+    return curated_with_the_toy("EvalImages()", images, tmp_path_factory.mktemp("toy"))
+
+
+def curated_with_the_toy(before: str, images: str, folder: Path) -> Toyed:
+    """A run in which the toy stands in front of another stage, named by its line in the registry."""
     packages = Packages.copied_to(folder / "packages")
     (packages.folder / "pipeline" / "stages" / "toy.py").write_text(TOY, encoding="utf-8")
-    packages.add_line("pipeline/stages/registry.py", request.param, "Toy(),")
+    packages.add_line("pipeline/stages/registry.py", before, "Toy(),")
     packages.add_line("pipeline/stages/registry.py", "STAGES: dict", "from pipeline.stages.toy import Toy\n\n")
     rows = "".join(f"http://{images}/{number}.jpg,一张测试用的图片{number}\n" for number in range(PAIRS))
     (folder / "pairs.csv").write_text(f"url,caption\n{rows}", encoding="utf-8")
@@ -133,7 +137,10 @@ def toyed(request: pytest.FixtureRequest, images: str, tmp_path_factory: pytest.
     return toyed
 
 
-def test_it_rejects_and_every_row_is_accounted_for(toyed: Toyed) -> None:
+@pytest.mark.parametrize("before", ["Download()", "EvalImages()", "Publish()"])
+def test_it_rejects_and_every_row_is_accounted_for(before: str, images: str, tmp_path: Path) -> None:
+    """On planned, scored or selected pairs."""
+    toyed = curated_with_the_toy(before, images, tmp_path)
     status = json.loads(toyed.zhclip("status", str(toyed.run), "--json"))
     (source,) = status["sources"]
     assert (source["read"], source["played"], source["waiting"]) == (PAIRS, PAIRS // 2, 0)
@@ -143,7 +150,6 @@ def test_it_rejects_and_every_row_is_accounted_for(toyed: Toyed) -> None:
     assert {"stage": "toy", "done": 3, "expected": 3} in status["stages"]
     (reason,) = [row for row in status["reasons"] if row["stage"] == "toy"]
     assert (reason["reason"], reason["pairs"]) == ("odd_digit", PAIRS // 2)
-    assert "rejected by the toy" in toyed.zhclip("status", str(toyed.run))
 
 
 def test_its_rows_are_in_the_catalog(toyed: Toyed) -> None:
@@ -158,6 +164,7 @@ def test_its_rows_are_in_the_catalog(toyed: Toyed) -> None:
 
 
 def test_it_is_verified(toyed: Toyed, tmp_path: Path) -> None:
+    assert "rejected by the toy" in toyed.zhclip("status", str(toyed.run))
     assert "everything holds" in toyed.zhclip("verify", str(toyed.run))
     copy = tmp_path / "run"
     shutil.copytree(toyed.run, copy)
