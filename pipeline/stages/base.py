@@ -102,8 +102,8 @@ class TooMuchFailed(WorkFailed):
 
 def lost_keys(run: Run, shard: str, after: str, before: str) -> pa.Array:
     """Keys of the plan shard's pairs that stages after `after` and before `before` did not hand on."""
-    ledgers = [run.ledger_path(stage, shard) for stage in run.between(after, before)]
-    tables = [pq.read_table(path, columns=["key"]) for path in ledgers if path.exists()]
+    stages = [stage for stage in run.between(after, before) if run.manifest(stage, shard)]  # a file alone says nothing
+    tables = [pq.read_table(run.ledger_path(stage, shard), columns=["key"]) for stage in stages]
     return pa.concat_tables(tables)["key"].combine_chunks() if tables else pa.array([], pa.string())
 
 

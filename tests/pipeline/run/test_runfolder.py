@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Run, RunError, only_driver
+from pipeline.run.ledger import write_ledger
+from pipeline.stages.base import lost_keys
 from pipeline.stages.opening import open_run, read_run
 
 
@@ -180,3 +182,16 @@ def test_a_damaged_manifest_is_named(run: Run, damage: str) -> None:
     for use in (lambda: run.manifest("select", "000000"), lambda: run.discard("select")):
         with pytest.raises(RunError, match=r"run/select/000000.json: damaged.*remove it"):
             use()
+
+
+def test_a_ledger_without_its_manifest_loses_no_pair(run: Run) -> None:
+    """As a kill between the two leaves it."""
+    row = {"source": "wukong", "file": "x.csv", "row": 0, "key": "0" * 32, "outcome": "failed", "reasons": ["other"]}
+    path = run.ledger_path("download", "000000")
+    path.parent.mkdir(parents=True)
+    write_ledger(path, [{**row, "rows": 1, "stage": "download"}])
+    assert len(lost_keys(run, "000000", "plan", "score")) == 0
+    with run.attempt("download", "000000") as attempt:
+        attempt.ledger([{**row, "rows": 1, "stage": "download"}])
+        attempt.commit({"in": 1, "out": 0})
+    assert lost_keys(run, "000000", "plan", "score").to_pylist() == ["0" * 32]
