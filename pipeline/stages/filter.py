@@ -41,8 +41,8 @@ class Filter(Stage):
         return rule_reasons()
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
-        """What counts as one pair."""
-        return {"duplicates": recipe.canonical()["duplicates"]}
+        """What counts as one pair, and the order of sources: an earlier one keeps what both have."""
+        return {"duplicates": recipe.canonical()["duplicates"], "order": list(recipe.sources)}
 
     def shards(self, run: Run) -> list[str]:
         """One per bucket."""

@@ -35,6 +35,8 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
     old = read_run(folder).recipe
     changed = [name for name, stage in STAGES.items() if stage.inputs(old) != stage.inputs(recipe)]
     lines = list(differences(old.canonical(), recipe.canonical()))
+    if sorted(old.sources) == sorted(recipe.sources) and list(old.sources) != list(recipe.sources):
+        lines.append(f"order of sources: {', '.join(old.sources)} → {', '.join(recipe.sources)}")
     if changed and _holds_costly_work(run, changed[0]):
         listed = "\n".join(f"  {line}" for line in lines)
         raise RunError(

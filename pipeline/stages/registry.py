@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import groupby
 
 from pipeline.recipe import Recipe
 from pipeline.run.outcomes import Outcome
@@ -38,16 +39,29 @@ STAGES: dict[str, Stage] = {
 
 
 def _commands() -> dict[str, tuple[Stage, ...]]:
-    names = dict.fromkeys(stage.command for stage in STAGES.values())
+    if list(dict.fromkeys(order := [stage.command for stage in STAGES.values()])) != [
+        name for name, _ in groupby(order)
+    ]:
+        raise ValueError(f"the stages of one command have to follow one another; found {', '.join(order)}")
+    names = dict.fromkeys(order)
     return {name: tuple(stage for stage in STAGES.values() if stage.command == name) for name in names}
 
 
 COMMANDS: Mapping[str, tuple[Stage, ...]] = _commands()
 """The stages of each command of the command line."""
 
-OUTCOMES: Mapping[str, tuple[str, Outcome]] = {
-    outcome.key: (stage.name, outcome) for stage in STAGES.values() for outcome in stage.outcomes
-}
+
+def _outcomes() -> dict[str, tuple[str, Outcome]]:
+    outcomes: dict[str, tuple[str, Outcome]] = {}
+    for stage in STAGES.values():
+        for outcome in stage.outcomes:
+            if outcome.key in outcomes:
+                raise ValueError(f"outcome {outcome.key!r} is declared by {outcomes[outcome.key][0]} and {stage.name}")
+            outcomes[outcome.key] = stage.name, outcome
+    return outcomes
+
+
+OUTCOMES: Mapping[str, tuple[str, Outcome]] = _outcomes()
 """Outcome key → the stage that decides it, and the outcome; in the order of the flow, `published` last."""
 
 LEDGER_STAGES: tuple[str, ...] = tuple(

@@ -11,7 +11,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.folder import Run, RunError, only_driver
 from pipeline.run.ledger import write_ledger
 from pipeline.stages.base import lost_keys
-from pipeline.stages.opening import open_run, read_run
+from pipeline.stages.opening import open_run, read_run, run_of
 
 
 def recipe(**changes: object) -> Recipe:
@@ -195,3 +195,14 @@ def test_a_ledger_without_its_manifest_loses_no_pair(run: Run) -> None:
         attempt.ledger([{**row, "rows": 1, "stage": "download"}])
         attempt.commit({"in": 1, "out": 0})
     assert lost_keys(run, "000000", "plan", "score").to_pylist() == ["0" * 32]
+
+
+def test_another_order_of_sources_is_another_recipe(tmp_path: Path) -> None:
+    """An earlier source wins over a later one in duplicates."""
+    sources = {name: {"kind": "wukong", "files": [f"{name}.csv"]} for name in ("a", "b")}
+    run, _ = open_run(tmp_path / "run", Recipe.model_validate({"sources": sources}))
+    turned = Recipe.model_validate({"sources": dict(reversed(sources.items()))})
+    assert open_run(run.folder, turned)[1] == ["order of sources: a, b → b, a"]
+    commit(run_of(run.folder, turned), b"x", "filter")
+    with pytest.raises(RunError, match=r"reaches its filter stage:\n  order of sources: b, a → a, b"):
+        open_run(run.folder, run.recipe)

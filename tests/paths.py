@@ -1,3 +1,0 @@
-"""Moved to tests.support.paths."""
-
-from tests.support.paths import *  # noqa: F403
