@@ -40,9 +40,9 @@ class Floor:
 
 # Each well below what was seen (docs/benchmarks.md says what, and on which machines), which leaves room for another's balance.
 FLOORS = (
-    Floor("metadata pass / DuckDB", "metadata --rows 2000000 --rounds 3", r"rows per second: ([\d.]+)", 0.75),
+    Floor("metadata pass / DuckDB", "metadata --rows 2000000 --rounds 3", r"rows per second: ([\d.]+)", 0.65),
     Floor("blacklist / DuckDB's regular expressions", "filters", r"Blacklist .* ([\d.]+)\n", 1.0),
-    Floor("scoring / bare forward passes", "scoring --small --rounds 3", r"forward passes alone: ([\d.]+)", 0.6),
+    Floor("scoring / bare forward passes", "scoring --small --rounds 3", r"forward passes alone: ([\d.]+)", 0.5),
     Floor("scoring / peers, pair by pair", "scoring --small --rounds 3", r"pair by pair: ([\d.]+)", 3.0),
     Floor("loader / open_clip's", "loader --shards 2 --rounds 3", r"ratio +([\d.]+)", 1.3),
     Floor("contrastive loss, memory: naive / tiles", "loss --pairs 8192 --rounds 1", r"tiles .* 1/(\d+)\n", 15.0),
