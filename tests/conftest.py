@@ -21,6 +21,7 @@ __all__ = ["chromium", "finished", "merge", "merged", "one_thread", "site"]
 TIERS = {"chromium": "browser", "site": "e2e", "merge": "e2e", "unlucky": "serial"}
 """Fixture → marker of every test that uses it, directly or through others."""
 
+TESTS = Path(__file__).parent
 SLOW_FILES = {
     "benchmarks/test_big_run.py",
     "dags/test_dags_graph.py",
@@ -59,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in TIERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(TIERS[fixture])
-        if item.path.relative_to(Path(__file__).parent).as_posix() in SLOW_FILES:
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix() in SLOW_FILES:
             item.add_marker("slow")
 
 
