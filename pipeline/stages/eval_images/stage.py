@@ -19,11 +19,13 @@ from pipeline.recipe import Recipe
 from pipeline.recipe.download import Download
 from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.parquet import write_parquet
-from pipeline.stages.base import Stage, View, without
+from pipeline.stages.base import Stage, View
 from pipeline.stages.download.resize import Box, resize
+from pipeline.stages.download.stage import Download as DownloadStage
 from pipeline.stages.eval_images.sets import EvalImagesError, find_images, read_images
 from pipeline.stages.score import embeddings
 from pipeline.stages.score.fingerprint import fingerprint
+from pipeline.stages.score.stage import Score as ScoreStage
 
 if TYPE_CHECKING:
     from pipeline.stages.score.scorer import Scorer
@@ -70,10 +72,8 @@ class EvalImages(Stage):
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
         """The sets, how images are stored, and the model where embeddings confirm near-duplicates."""
-        values = recipe.canonical()
-        scorer = {"score": without(values["score"], {"device"})} if recipe.images.test_min_cosine is not None else {}
-        stored = without(values["download"], {"threads", "shard_deadline"})
-        return {"test_sets": values["images"]["test_sets"], "download": stored, **scorer}
+        scorer = ScoreStage().inputs(recipe) if recipe.images.test_min_cosine is not None else {}
+        return {"test_sets": recipe.canonical()["images"]["test_sets"], **DownloadStage().inputs(recipe), **scorer}
 
     def enabled(self, recipe: Recipe) -> bool:
         """Whether the recipe names evaluation sets by their images."""

@@ -14,7 +14,8 @@ from pipeline.run.folder import Run, recorded_versions
 from pipeline.run.names import DATASET_MANIFEST
 from pipeline.run.outcomes import FAILED, REJECTED
 from pipeline.sources.base import Source
-from pipeline.stages.layout import SELECTING, read_inputs
+from pipeline.stages.dedup_images.stage import DedupImages
+from pipeline.stages.layout import read_inputs
 
 
 def write(run: Run) -> None:
@@ -60,8 +61,7 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
         "sources": {name: read_inputs(source) for name, source in values["sources"].items()},
         "duplicates": values["duplicates"],
         "plan": values["plan"],
-        "by_source": {name: {key: source[key] for key in SELECTING} for name, source in values["sources"].items()},
-        "images": values["images"],
+        **DedupImages().inputs(run.recipe),
     }
     size = run.recipe.download.image_size
     return CARD.format(
