@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,28 +19,6 @@ __all__ = ["chromium", "finished", "merge", "merged", "one_thread", "site"]
 
 TIERS = {"chromium": "browser", "site": "e2e", "merge": "e2e", "unlucky": "serial"}
 """Fixture → marker of every test that uses it, directly or through others."""
-
-TESTS = Path(__file__).parent
-SLOW_FILES = {
-    "benchmarks/test_big_run.py",
-    "dags/test_dags_graph.py",
-    "docs/test_tutorial.py",
-    "foundation/test_errors.py",
-    "package/test_imports.py",
-    "package/test_wheel.py",
-    "pipeline/inspect/catalog/test_catalog.py",
-    "pipeline/sources/test_registry.py",
-    "pipeline/stages/dedup_images/test_images_compared.py",
-    "pipeline/stages/score/test_loading.py",
-    "pipeline/stages/translate/test_translate.py",
-    "trainer/test_ablate.py",
-    "trainer/test_agreement.py",
-    "trainer/test_gradcache.py",
-    "trainer/test_loss.py",
-    "trainer/test_train.py",
-    "zhclip/test_api.py",
-}
-"""Files with a test or a set-up of more than 7 s (`pytest --durations=60`): not in `make check`."""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in TIERS.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(TIERS[fixture])
-        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix() in SLOW_FILES:
-            item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,6 +15,8 @@ from pipeline.inspect.verify import verify_run
 from pipeline.run.folder import Run, RunError
 from pipeline.stages.registry import STAGES
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size(rows=20_000, images=4, shard_size=2_000)
 QUIET = Console(quiet=True)
 

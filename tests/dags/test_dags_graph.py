@@ -11,6 +11,8 @@ import pytest
 
 from tests.dags.conftest import DAGS
 
+pytestmark = pytest.mark.slow
+
 GOOD: list[dict[str, Any]] = [
     {"recipe": "demo/recipes/demo.yaml", "run": "runs/a b; rm -rf"},
     {"recipe": "r.yaml", "run": "r", "workers": 4, "overrides": ["sources.laion.min_score=0.3"], "train": True},

@@ -23,6 +23,8 @@ from pipeline.run.folder import Run
 from pipeline.stages.opening import read_run
 from tests.support.runs import REPOSITORY, Site, published
 
+pytestmark = pytest.mark.e2e
+
 METADATA_STAGES = ("read", "plan")
 
 

@@ -18,6 +18,8 @@ from pipeline.stages.opening import read_run
 from tests.support.runs import Site
 from trainer.checkpoint import checkpoints, open_model
 
+pytestmark = pytest.mark.e2e
+
 SHORT = ("--set", "stages.0.steps=3", "--set", "stages.0.batch_size=32", "--set", "data.workers=0")
 
 

@@ -27,6 +27,8 @@ from pipeline.stages.opening import read_run
 from tests.support.paths import REPOSITORY
 from tests.support.runs import Site, published
 
+pytestmark = pytest.mark.e2e
+
 LOST = {"000000", "000002"}  # shards that the outage hits
 
 

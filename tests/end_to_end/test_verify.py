@@ -17,6 +17,8 @@ from pipeline.inspect.verify import verify_run
 from pipeline.run.folder import Run
 from pipeline.stages.opening import read_run
 
+pytestmark = pytest.mark.e2e
+
 QUIET = Console(file=io.StringIO())
 
 

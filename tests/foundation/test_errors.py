@@ -25,6 +25,8 @@ from tests.support.published import write_published
 from trainer.cli import or_exit
 from zhclip.console import CommandGroup
 
+pytestmark = pytest.mark.slow
+
 # Not for people: how the download and the trainer's loader tell one bad image from a fault.
 CONTROL_FLOW = {"foundation.failure.Failure", "trainer.data.augment.BrokenImage"}
 

@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 OWN = ("foundation", "filters", "pipeline", "trainer", "zhclip", "demo", "benchmarks", "tests", "tools", "dags")
 
 # Which lists of setup.py a file may import from, beside the core: the longest prefix counts.

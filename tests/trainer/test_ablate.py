@@ -19,6 +19,8 @@ from trainer.config import load_train_recipe
 from trainer.distributed import World
 from trainer.log import read_log
 
+pytestmark = pytest.mark.slow
+
 STAGE = {"name": "only", "epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "warmup": 5}
 CHANGES = {**SMALL, "stages": json.dumps([STAGE]), "evaluation.every": "100000"}
 

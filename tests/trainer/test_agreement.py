@@ -19,6 +19,8 @@ from tests.support.published import write_published
 from tests.trainer.test_train import REPOSITORY, train
 from trainer.checkpoint import checkpoints, open_model
 
+pytestmark = pytest.mark.slow
+
 cn_clip = pytest.importorskip("cn_clip.clip", reason="cn_clip is not installed: run `make`")
 
 

@@ -19,6 +19,8 @@ from trainer.loss import contrastive_loss
 from trainer.models.clip import build_model
 from trainer.models.config import ModelConfig
 
+pytestmark = pytest.mark.slow
+
 RANKS = 2
 
 

@@ -18,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainer.loss import contrastive_loss
 
+pytestmark = pytest.mark.slow
+
 PAIRS, STEPS, RANKS = 24, 20, 2
 
 

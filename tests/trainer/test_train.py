@@ -19,6 +19,8 @@ from tests.support.published import write_published
 from trainer.checkpoint import checkpoints, load_checkpoint
 from trainer.log import read_log
 
+pytestmark = pytest.mark.slow
+
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # models this small lose time to threads that wait for each other
 SMALL = {
     "precision": "float32",

@@ -17,6 +17,8 @@ from pipeline.runners.progress import Progress
 from tests.support.paths import REPOSITORY
 from tests.zhclip.shop import BROKEN, PICTURES, Shop
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/api.md").read_text(encoding="utf-8"), re.DOTALL)
 
 

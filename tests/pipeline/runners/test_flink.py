@@ -21,7 +21,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.runners import flink
 from tests.support.paths import REPOSITORY
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # see quiet_workers
+# see quiet_workers
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 ROOT = REPOSITORY
 PATIENCE = 60  # seconds until something that hangs is called so; nothing here measures time
 both = threading.Barrier(2)

@@ -17,6 +17,8 @@ import pytest
 from pipeline.sources.registry import KINDS, SOURCE_KINDS
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = ("foundation", "filters", "pipeline", "trainer", "zhclip")
 MODULE = '''
 """Lines of url<TAB>caption; of url<TAB>English text where there is a translation, by its url."""

@@ -27,6 +27,8 @@ from pipeline.run.parquet import write_parquet
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import STAGES
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = {"plan": "plan", "downloads": "download", "scores": "score", "decisions": "select", "pairs": "dataset"}
 NOBODY = 65534
 

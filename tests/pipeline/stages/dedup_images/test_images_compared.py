@@ -54,7 +54,7 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

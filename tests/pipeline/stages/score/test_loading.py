@@ -29,6 +29,8 @@ from pipeline.stages.score.scorer import Scorer
 from tests.support.checkpoints import DIM, write_image_model, write_text_model
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -32,7 +32,7 @@ TEXTS = [" ".join(words) for words in permutations(WORDS, 4)]  # 120 distinct te
 PART = 8
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
