@@ -8,9 +8,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import ClassVar, Literal, NamedTuple
 
-import fsspec
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from pydantic import model_validator
 
@@ -19,6 +17,8 @@ from filters.keywords import required_words
 from filters.text import WIDE, normal_form, normal_forms, simplified
 from foundation.config import value
 from foundation.errors import InvalidInput
+from foundation.lazy import fsspec
+from foundation.lazy import polars as pl
 
 Category = Literal["advertising", "image_file_name", "boilerplate", "contact", "adult"]
 CATEGORIES: tuple[Category, ...] = ("advertising", "image_file_name", "boilerplate", "contact", "adult")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import model_validator
@@ -14,6 +13,7 @@ from pydantic import model_validator
 from filters.base import Filter, Scope
 from filters.text import mask, strings
 from foundation.config import value
+from foundation.lazy import polars as pl
 
 
 class CaptionLength(Filter):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from filters.base import Filter, Scope
@@ -14,6 +13,7 @@ from filters.caption import hash_of
 from filters.text import mask, strings
 from filters.url import canonical_url
 from foundation.config import value
+from foundation.lazy import polars as pl
 
 
 class Duplicates(Filter):

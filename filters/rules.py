@@ -22,7 +22,7 @@ class Rules(Config):
 
     caption_length: CaptionLength = value(CaptionLength(), "length of the caption")
     han: HanCharacters | None = value(HanCharacters(), "Han characters in the caption")
-    blacklist: Blacklist | None = value(Blacklist(), "words no caption may contain")
+    blacklist: Blacklist | None = value(Blacklist, "words no caption may contain")
     caption_frequency: CaptionFrequency | None = value(None, "how often a caption may occur in its source")
     url: UrlSanity = value(UrlSanity(), "urls that can and may be fetched")
     similarity: MetadataSimilarity | None = value(None, "the data set's own image-text similarity")

@@ -7,9 +7,10 @@ from functools import lru_cache
 from importlib import resources
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from foundation.lazy import polars as pl
 
 SLICE = 16384  # rows normalised at a time, so that the working arrays stay in the processor's cache (1.5 times faster)
 WIDE = 0xFEE0  # distance from an ASCII character to its full-width form (U+FF01 to U+FF5E)

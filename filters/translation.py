@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from pydantic import model_validator
 
 from filters.base import Filter
 from filters.text import mask, strings
 from foundation.config import value
+from foundation.lazy import polars as pl
 
 SLICE = 16_384  # rows compared at a time: joined captions are long, and a comparison takes some 30 bytes a character
 WORD = r"[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*"

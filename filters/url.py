@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.base import Filter
 from filters.text import strings
 from foundation.config import value
+from foundation.lazy import polars as pl
 
 PLAIN = r"^https?://[a-z0-9.-]+/"
 """A url whose canonical form needs no look at its authority: lower case, no port, no user."""

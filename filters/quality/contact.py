@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from filters.base import Filter
 from filters.text import normal_forms
 from foundation.config import value
+from foundation.lazy import polars as pl
 
 Kind = Literal["phone", "messenger", "address"]
 KINDS: tuple[Kind, ...] = ("phone", "messenger", "address")

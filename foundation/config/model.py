@@ -10,8 +10,12 @@ from foundation.errors import InvalidInput
 
 
 def value(default: Any, description: str, unit: str = "", **bounds: Any) -> Any:
-    """Declare a value: a pydantic field with the default, description and unit that `zhclip recipe show` prints."""
-    return Field(default, description=description, json_schema_extra={"unit": unit}, **bounds)
+    """Declare a value: a pydantic field with the default, description and unit that `zhclip recipe show` prints.
+
+    A default that is a Config class stands for one with its own defaults, made when a configuration is, not on import.
+    """
+    key = "default_factory" if isinstance(default, type) else "default"
+    return Field(**{key: default}, description=description, json_schema_extra={"unit": unit}, **bounds)
 
 
 class ConfigError(InvalidInput, ValueError):

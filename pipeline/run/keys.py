@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from foundation.lazy import duckdb
 
 RANGE_DIGITS = 6  # of a key, that decide its range
 _HEX_VALUE = np.zeros(256, dtype=np.int64)

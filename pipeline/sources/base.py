@@ -38,7 +38,7 @@ class Source(Config):
 
     kind: str
     files: tuple[str, ...] = value(..., "metadata files: paths or globs, local or any fsspec url (https, s3, gs, hf)")
-    rules: Rules = value(Rules(), "which pairs of this source are kept; null switches a rule off")
+    rules: Rules = value(Rules, "which pairs of this source are kept; null switches a rule off")
     min_score: float | None = min_score(0.26)
     max_nsfw: float | None = value(
         None, "pairs with a higher nsfw_score are dropped; needs score.nsfw; null keeps all", "probability", ge=0, le=1

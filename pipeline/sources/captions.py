@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from foundation.errors import WorkFailed
+from foundation.lazy import polars as pl
 from pipeline.sources.translation import known_translations
 
 if TYPE_CHECKING:

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import fsspec
-import fsspec.core
-from fsspec.implementations.local import LocalFileSystem
-
 from foundation.errors import InvalidInput
+from foundation.lazy import fsspec
 
 MAGIC = frozenset("*?[")
 
@@ -56,14 +53,20 @@ def is_damage(error: Exception, path: str) -> bool:
     """
     filesystem, _ = _located(path)
     says_so = isinstance(error, ValueError | KeyError) or (type(error) is OSError and error.errno is None)
-    return says_so or isinstance(filesystem, LocalFileSystem)
+    return says_so or _is_local(filesystem)
 
 
 def _located(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """File system and name of a path; one that exists on this machine is never read as a url (`a::b.csv`, `~a.csv`)."""
     if "://" not in path and Path(path).exists():
-        return LocalFileSystem(), str(Path(path).absolute())
-    return fsspec.core.url_to_fs(path)
+        return fsspec.filesystem("file"), str(Path(path).absolute())
+    return fsspec.url_to_fs(path)
+
+
+def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
+    from fsspec.implementations.local import LocalFileSystem  # loads fsspec, which nothing here needs before
+
+    return isinstance(filesystem, LocalFileSystem)
 
 
 def _names(pattern: str) -> list[str]:
@@ -91,7 +94,7 @@ def _folders_taken_literally(filesystem: fsspec.AbstractFileSystem, path: str) -
 
 
 def _as_given(filesystem: fsspec.AbstractFileSystem, name: str, pattern: str, path: str) -> str:
-    if not isinstance(filesystem, LocalFileSystem):
+    if not _is_local(filesystem):
         return str(filesystem.unstrip_protocol(name))
     if pattern.startswith("/") or "://" in pattern:
         return name

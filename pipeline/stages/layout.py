@@ -10,8 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from foundation.lazy import polars as pl
 from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run, RunError
 from pipeline.run.names import LAYOUT_FILE

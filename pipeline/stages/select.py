@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filters.base import decode_reasons
+from foundation.lazy import polars as pl
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import entries, tally

@@ -43,6 +43,26 @@ def test_version_is_the_source_s() -> None:
     assert zhclip("--version").stdout == f"zhclip {__version__}\n"
 
 
+def test_starting_costs_no_library_that_only_the_work_needs() -> None:
+    code = "import sys, zhclip.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "pipeline.stages.registry" in loaded  # what costs most: recipes, rules and stages
+    heavy = {
+        "polars",
+        "duckdb",
+        "fsspec",
+        "cv2",
+        "pandas",
+        "torch",
+        "transformers",
+        "apache_beam",
+        "fastapi",
+        "matplotlib",
+    }
+    assert loaded.isdisjoint(heavy)
+
+
 def test_shell_completion_can_be_installed() -> None:
     shown = zhclip("--help").stdout
     assert "--install-completion" in shown

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foundation.lazy import polars as pl
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.stages.base import Stage, View, lost_keys

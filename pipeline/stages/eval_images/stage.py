@@ -20,7 +20,6 @@ from pipeline.recipe.download import Download
 from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View
-from pipeline.stages.download.resize import Box, resize
 from pipeline.stages.download.stage import Download as DownloadStage
 from pipeline.stages.eval_images.sets import EvalImagesError, find_images, read_images
 from pipeline.stages.score import embeddings
@@ -151,6 +150,11 @@ def _with_embeddings(table: pa.Table, uncropped: dict[int, bytes], scorer: Score
 
 def _stored(data: bytes, crop: float, download: Download) -> bytes:
     """The JPEG that the download stage would store of an image, or of its middle."""
+    from pipeline.stages.download.resize import (  # loads OpenCV
+        Box,
+        resize,
+    )
+
     stored = resize(data, download)
     if crop:
         width, height = stored.original_width, stored.original_height

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
+
+from foundation.lazy import polars as pl
 
 
 class BucketWriter:

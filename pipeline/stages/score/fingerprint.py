@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+
+from foundation.lazy import cv2
 
 HASH_BITS = 192
 HASH_BYTES = HASH_BITS // 8
