@@ -1,12 +1,15 @@
-"""Options for Beam, checked before any work: an unknown one, which Beam would ignore with a warning, is refused."""
+"""Options for Beam, checked before any work: an unknown one, which Beam would ignore with a warning, is refused, and so is
+an unknown runner, which ends in a traceback of Beam's."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from pkgutil import resolve_name
 from typing import NoReturn
 
+from foundation.config.explain import nearest
 from foundation.errors import InvalidInput
 
 SERVER_SECONDS = 10  # for the job server to say which options it has
@@ -31,12 +34,14 @@ def check_beam_options(options: Sequence[str]) -> None:
     that are not close to a known one passed on.
 
     Raises:
-        BeamOptionError: an option is unknown; the message names the nearest known one.
+        BeamOptionError: an option or the runner is unknown; the message names the nearest known one.
     """
     if not options:
         return
     parser = _parser()
     given, unknown = parser.parse_known_args(list(options))
+    if given.runner is not None:
+        _check_runner(given.runner)
     if not unknown:
         return
     known = {name for action in parser._actions for name in action.option_strings}
@@ -59,6 +64,21 @@ def _parser() -> argparse.ArgumentParser:
     for options_class in {str(kind): kind for kind in pipeline_options.PipelineOptions.__subclasses__()}.values():
         options_class._add_argparse_args(parser)
     return parser
+
+
+def _check_runner(name: str) -> None:
+    """Refuse a runner that Beam would not find: by its name, with or without `Runner`, or a class by its full name."""
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    if "." in name:
+        try:
+            resolve_name(name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise BeamOptionError(f"--runner={name}: there is no such class: {error}") from None
+        return
+    known = StandardOptions.KNOWN_RUNNER_NAMES
+    if not {name.lower(), f"{name.lower()}runner"} & {runner.lower() for runner in known}:
+        raise BeamOptionError(f"--runner={name}: Beam has no such runner; {nearest(name, known)}")
 
 
 def _server_options(endpoint: str) -> set[str]:

@@ -24,6 +24,8 @@ from pipeline.runners.options import BeamOptionError, check_beam_options
         ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"],
         ["--runner=FlinkRunner", "--checkpointing_interval=1000"],  # the Java side's own: it cannot be asked here
         ["--runner=FlinkRunner", "--state_backend", "filesystem"],
+        ["--runner=flink"],
+        ["--runner=apache_beam.runners.portability.flink_runner.FlinkRunner"],
     ],
 )
 def test_known_options_pass(options: list[str]) -> None:
@@ -42,6 +44,10 @@ def test_known_options_pass(options: list[str]) -> None:
             ["--checkpointing_interval=1000"],
             "Beam has no option --checkpointing_interval",
         ),  # the embedded runner has not
+        (["--runner=FlnkRunner"], "--runner=FlnkRunner: Beam has no such runner; did you mean `FlinkRunner`?"),
+        (["--runner", "9"], "--runner=9: Beam has no such runner; known here: DataflowRunner, "),
+        (["--runner=no.such.Runner"], "--runner=no.such.Runner: there is no such class: No module named 'no'"),
+        (["--runner=json.Runner"], "--runner=json.Runner: there is no such class: "),
         (["--zzzz"], "Beam has no option --zzzz"),
         (["--parallelism=many"], "Beam: argument --parallelism: invalid int value: 'many'"),
         (["recipe.yaml"], "'recipe.yaml' is no option of Beam: those begin with --"),

@@ -19,6 +19,7 @@ from foundation.log import FORMAT_VARIABLE, LEVEL_VARIABLE
 from pipeline import Run, curate, status
 from pipeline.recipe.builtin import builtin_names
 from tests.support.paths import REPOSITORY
+from tests.zhclip.recording_runner import RecordingRunner
 from tests.zhclip.shop import BROKEN, PICTURES, Shop, open_shop
 from zhclip.app import app
 
@@ -130,6 +131,7 @@ def test_a_run_is_named_by_a_word_or_by_an_option(sold: tuple[Shop, Run], tmp_pa
         (("download", "run", "--", "--paralellism=2"), "did you mean --parallelism?"),
         (("curate", "builtin:paper", "run", "--", "--paralellism=2"), "did you mean --parallelism?"),
         (("retry", "run", "--", "--paralellism=2"), "run is not a run folder"),
+        (("plan", "builtin:paper", "run", "--", "--runner=FlinkRuner"), "no such runner; did you mean `FlinkRunner`?"),
         (("download", "--run", "run", "--", "recipe.yaml"), "'recipe.yaml' is no option of Beam"),
         (("--log-format", "xml", "status", "run"), "--log-format"),
     ],
@@ -168,9 +170,12 @@ def test_a_missing_ledger_file_is_named(command: str, sold: tuple[Shop, Run], tm
 
 def test_what_follows_two_dashes_reaches_beam(sold: tuple[Shop, Run], tmp_path: Path) -> None:
     shop, _ = sold
-    for words in (["plan", shop.recipe, tmp_path / "one"], ["plan", "--run", tmp_path / "one"]):
-        done = zhclip(*words, "--", "--runner=NoSuchRunner")
-        assert "NoSuchRunner" in str(done.exception)
+    options = (f"--runner={RecordingRunner.__module__}.RecordingRunner", "--direct_num_workers=3")
+    for words in (["plan", shop.recipe, tmp_path / "new"], ["plan", "--run", tmp_path / "known", shop.recipe]):
+        RecordingRunner.workers.clear()
+        done = zhclip(*words, "--", *options)
+        assert done.exit_code == 0, done.output
+        assert set(RecordingRunner.workers) == {3}
 
 
 def test_json_log_leaves_nothing_else_on_stderr(
