@@ -23,6 +23,7 @@ from demo.learn import Learning, StageFailed, zhclip
 from demo.scoreboard import scoreboard
 from demo.server import serving
 from demo.world import World, build_world
+from foundation.text import counted
 from pipeline.inspect.funnel import query_ledger
 from pipeline.run.folder import Run
 from pipeline.stages.opening import read_run
@@ -40,7 +41,9 @@ def main() -> int:
     console.rule("[bold]zhclip demo")
     console.print("Rendering drawings, planting faults …")
     world = build_world(WORLD)
-    console.print(f"{world.rows:,} rows of metadata in {WORLD}/metadata, in the formats of LAION and Wukong.\n")
+    console.print(
+        f"{counted(world.rows, 'row')} of metadata in {WORLD}/metadata, in the formats of LAION and Wukong.\n"
+    )
     try:
         with serving(world.web):
             _curate(given)
@@ -108,7 +111,7 @@ def show(run: Run, world: World, console: Console) -> None:
     pq.write_table(board.to_table(), run.folder / "scoreboard.parquet")
     sheet = run.folder / "contact_sheet.png"
     kept, dropped = cards(truth, ledger, published, world.web)
-    contact_sheet(kept, dropped, sheet, f"{published.num_rows:,} pairs kept of {world.rows:,}")
+    contact_sheet(kept, dropped, sheet, f"{counted(published.num_rows, 'pair')} kept of {world.rows:,}")
     console.print(f"Kept and dropped pairs to look at: {sheet}")
     console.print(f"Curated shards:                    {run.path('publish', '')}")
 
@@ -127,9 +130,8 @@ def compare(first: Run, second: Run, console: Console) -> int:
     if different:
         console.print(f"[red]{first.folder.name} and {second.folder.name} differ:[/] {', '.join(different)}")
         return 1
-    console.print(
-        f"[green]{first.folder.name} and {second.folder.name} published the same {len(files[0])} files, byte for byte.[/]"
-    )
+    same = counted(len(files[0]), "file")
+    console.print(f"[green]{first.folder.name} and {second.folder.name} published the same {same}, byte for byte.[/]")
     return 0
 
 

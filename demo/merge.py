@@ -28,6 +28,7 @@ from demo.merge_tables import render
 from demo.merge_world import PORT, MergeWorld, build_merge_world
 from demo.server import serving
 from foundation.errors import ZhclipError
+from foundation.text import counted
 from pipeline.inspect.funnel import query_ledger
 from pipeline.run.folder import Run
 from pipeline.stages.dedup_images.tables import CLUSTERS_ENDING, SHARD
@@ -97,8 +98,9 @@ def _contact_sheet(run: Run, world: MergeWorld, report: MergeReport, out: Path) 
         Card(image_of(row["url"]), row["caption"], row["score"], _reason(row["reasons"][-1], row["detail"]))
         for row in _spread(lost)
     ]
-    counted = f"{published.num_rows:,} pairs kept; {len(report.test_image_sources)} test images found in the sources"
-    contact_sheet(kept, dropped, out, counted)
+    test_images = counted(len(report.test_image_sources), "test image")
+    title = f"{counted(published.num_rows, 'pair')} kept; {test_images} found in the sources"
+    contact_sheet(kept, dropped, out, title)
 
 
 def _spread(table: pa.Table) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from demo.merge_report import COPIES, GROUP, TEST_IMAGE, TEST_SET, MergeReport, Tally, Translation
 from demo.scenes import FORMS
+from foundation.text import counted
 
 SHOWN = 6  # translations
 COLUMNS = ("read", "rules", "test id", "test image", "copy", "low score", "published")
@@ -78,7 +79,7 @@ def _findings(report: MergeReport) -> Text:
     text.append(f"Test images that the sources showed ({len(report.test_image_sources)}):\n")
     for sources, names in sorted(places.items(), key=lambda item: (-len(item[1]), item[0])):
         text.append(f"  {' and '.join(sources)}: {' '.join(names)}\n", style="green")
-    sizes = ", ".join(f"{clusters} of {size} images" for size, clusters in report.clusters.items())
+    sizes = ", ".join(f"{clusters} of {counted(size, 'image')}" for size, clusters in report.clusters.items())
     text.append(f"Clusters of one picture: {sizes}\n")
     wrong = "; ".join(report.mistaken) or "none"
     text.append(f"Taken for a copy of another picture: {wrong}\n", style="yellow" if report.mistaken else "green")

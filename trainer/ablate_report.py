@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from foundation.text import counted
 from trainer.ablate import FIGURES, Result, Spread, spreads, verdict
 from trainer.evaluate.curve import COLOURS, fonts
 
@@ -27,9 +28,8 @@ def ablation_table(results: Sequence[Result]) -> Table:
     """A row for each evaluation set and data set: mean ± standard deviation over seeds, percent."""
     first = results[0]
     seeds = len({result.seed for result in results})
-    table = Table(
-        title=f"Same training, {first.steps:,} steps, {seeds} seeds; percent, mean ± standard deviation over seeds"
-    )
+    training = f"Same training, {counted(first.steps, 'step')}, {counted(seeds, 'seed')}"
+    table = Table(title=f"{training}; percent, mean ± standard deviation over seeds")
     for heading in ("evaluated on", "trained on", "pairs"):
         table.add_column(heading, justify="right" if heading == "pairs" else "left")
     for figure in FIGURES:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from foundation.errors import InvalidInput, WorkFailed
+from foundation.text import counted
 from trainer.checkpoint import Position, save_checkpoint
 from trainer.config import Stage, TrainRecipe
 from trainer.data.index import PairIndex
@@ -89,7 +90,7 @@ def steps_of(stage: Stage, index: PairIndex) -> int:
     steps_of_epoch = WeightedMixture.of(index).num_pairs // stage.batch_size
     if not steps_of_epoch:
         raise BatchTooLarge(
-            f"stages.{stage.name}.batch_size {stage.batch_size} is larger than an epoch of the {len(index)} pairs"
+            f"stages.{stage.name}.batch_size {stage.batch_size} is larger than an epoch of the {counted(len(index), 'pair')}"
         )
     return stage.steps or math.ceil(steps_of_epoch * stage.epochs)
 

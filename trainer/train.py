@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from foundation.text import counted
 from trainer.checkpoint import Position, checkpoints, load_checkpoint
 from trainer.config import TrainRecipe
 from trainer.data.index import PairIndex
@@ -74,10 +75,12 @@ class Trainer:
 
     def _announce(self, log: TrainingLog, state: State) -> None:
         millions = sum(parameter.numel() for parameter in state.model.parameters()) / 1e6
-        pairs, processes = len(self.training.index), self.world.size
-        log.print(f"{millions:,.0f} M parameters, {pairs:,} pairs, {processes} process(es) on {self.world.device}")
+        pairs, processes = counted(len(self.training.index), "pair"), counted(self.world.size, "process", "processes")
+        log.print(f"{millions:,.0f} M parameters, {pairs}, {processes} on {self.world.device}")
         if state.position.step:
-            log.print(f"continues after step {state.position.step:,} ({state.position.pairs_seen:,} pairs seen)")
+            log.print(
+                f"continues after step {state.position.step:,} ({counted(state.position.pairs_seen, 'pair')} seen)"
+            )
 
     def _draw_curve(self) -> None:
         """Recall against pairs seen, as the paper's Figure 2, where there are evaluation sets."""

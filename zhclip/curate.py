@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from foundation.text import counted
 from pipeline.stages.registry import COMMANDS
 from zhclip.console import interruptible, messages, print_json
 from zhclip.words import WORDS, BeamCommand, recipe_and_run
@@ -141,7 +142,7 @@ def retry_command(
     with _working(opened, as_json) as progress:
         images = fetch_again(opened, failed, workers=workers, beam_options=context.args, progress=progress)
     _print_result(opened, as_json)
-    messages(as_json).print(f"{images:,} of {failed.pairs:,} images came this time", highlight=False)
+    messages(as_json).print(f"{images:,} of {counted(failed.pairs, 'image')} came this time", highlight=False)
 
 
 def _print_retry(failed: Retry, console: Console) -> None:
@@ -154,7 +155,7 @@ def _print_retry(failed: Retry, console: Console) -> None:
     for reason, pairs in failed.reasons.items():
         table.add_row(reason, f"{pairs:,}")
     table.add_section()
-    table.add_row(f"{len(failed.shards):,} shards", f"{failed.pairs:,}")
+    table.add_row(counted(len(failed.shards), "shard"), f"{failed.pairs:,}")
     console.print(table)
 
 

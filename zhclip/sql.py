@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from foundation.text import counted
 from zhclip.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail, messages
 
 LOG_WIDTH = 200  # columns where no terminal says how many it has
@@ -104,4 +105,4 @@ def _write(answer, as_csv: bool, parquet: Path | None) -> None:  # type: ignore[
         output.as_json(answer)
     else:
         rows = output.as_parquet(answer, parquet)
-        messages().print(f"[green]done[/] {escape(str(parquet))}  ({rows:,} rows)", highlight=False)
+        messages().print(f"[green]done[/] {escape(str(parquet))}  ({counted(rows, 'row')})", highlight=False)

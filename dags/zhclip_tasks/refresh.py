@@ -105,6 +105,6 @@ def _refuse_double(path: Path, files: Files, others: Mapping[str, Files]) -> Non
     double = [file for source, listed in files.items() for file in listed if file not in left.get(source, ())]
     if double:
         raise TakenTwice(
-            f"{path} names {len(double)} file(s) that a later refresh has published, such as {double[0]}: "
+            f"{path} names what a later refresh has published, such as {double[0]} (files: {len(double)}): "
             f"remove {path} and its run {path.with_suffix('')}, or leave this refresh as it is"
         )

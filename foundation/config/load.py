@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from foundation.config.explain import Steps, problems
 from foundation.config.model import ConfigError
 from foundation.config.override import Override, parse_override
+from foundation.text import counted
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -89,7 +90,7 @@ def _explain(
     model: type[BaseModel], error: ValidationError, path: str, text: str, overrides: Sequence[Override], kind: str
 ) -> str:
     root = yaml.compose(text)
-    lines = [f"{path}: {error.error_count()} error{'s' if error.error_count() > 1 else ''}"]
+    lines = [f"{path}: {counted(error.error_count(), 'error')}"]
     for problem in problems(model, error):
         override = next((o for o in reversed(overrides) if o.steps == problem.steps[: len(o.steps)]), None)
         where = f"--set {override.text}" if override else _place(path, root, problem.steps)

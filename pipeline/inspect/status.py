@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from foundation.text import counted
 from pipeline.inspect.funnel import SourceFunnel, by_stage, reasons, source_funnels
 from pipeline.run.folder import Run
 from pipeline.run.names import LAYOUT_FILE
@@ -74,8 +75,8 @@ def print_funnel(run: Run, console: Console) -> None:
     for funnel in funnels:
         if funnel.unknown:
             console.print(
-                f"[yellow]{funnel.source}: {funnel.unknown} file(s) do not open or end early; how many rows they held cannot be "
-                f"told. Where: ledger/read, rows = 0[/]"
+                f"[yellow]{funnel.source}: {counted(funnel.unknown, 'file')} cannot be opened or read to the end; how many "
+                f"rows that leaves out cannot be told. Where: ledger/read, rows = 0[/]"
             )
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
+from foundation.text import counted
 from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.run.files import sha256_of
 from pipeline.run.folder import Manifest, Run, RunError
@@ -31,12 +32,12 @@ class Report:
 
     def print(self, console: Console) -> None:
         """One screen: what was checked, and the problems."""
-        checked = ", ".join(f"{number:,} {name}" for name, number in self.checked.items())
+        checked = ", ".join(counted(number, name.removesuffix("s")) for name, number in self.checked.items())
         for problem in self.problems[:50]:
             console.print(f"[red]✗[/] {problem}", highlight=False, soft_wrap=True)
         if len(self.problems) > 50:
             console.print(f"  … and {len(self.problems) - 50:,} more; all of them with --json")
-        verdict = f"[red]{len(self.problems):,} problems[/]" if self.problems else "[green]everything holds[/]"
+        verdict = f"[red]{counted(len(self.problems), 'problem')}[/]" if self.problems else "[green]everything holds[/]"
         console.print(f"{verdict}: {checked}", highlight=False)
 
 
@@ -130,7 +131,7 @@ def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
         yield f"dataset/{manifest.shard}.parquet: cannot be read: {error}"
         return
     if len(rows) != manifest.counts["out"]:
-        yield f"dataset/{manifest.shard}.parquet: {len(rows):,} rows; the manifest counts {manifest.counts['out']:,}"
+        yield f"dataset/{manifest.shard}.parquet: {counted(len(rows), 'row')}; the manifest counts {manifest.counts['out']:,}"
     content = tar_path.read_bytes()
     end = 0
     for row in rows:
@@ -152,15 +153,15 @@ def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
 def _check_ledger_counts(run: Run) -> Iterator[str]:
     """The rows of each ledger, counted again, against the manifests."""
     rows = query_ledger(run, "select source, stage, outcome, sum(rows)::bigint as rows from ledger group by all")
-    counted = {(row["source"], row["stage"], row["outcome"]): row["rows"] for row in rows.to_pylist()}
+    ledger_rows = {(row["source"], row["stage"], row["outcome"]): row["rows"] for row in rows.to_pylist()}
     for funnel in source_funnels(run):
         for key, (stage, outcome) in OUTCOMES.items():
             if outcome.ledger is None:
                 continue
-            in_ledger, in_manifests = counted.get((funnel.source, stage, outcome.ledger), 0), funnel.outcomes[key]
+            in_ledger, in_manifests = ledger_rows.get((funnel.source, stage, outcome.ledger), 0), funnel.outcomes[key]
             if in_ledger != in_manifests:
                 yield (
-                    f"{LEDGER}/{stage}: {in_ledger:,} {outcome.ledger} rows of {funnel.source}; the manifests count "
+                    f"{LEDGER}/{stage}: {counted(in_ledger, f'{outcome.ledger} row')} of {funnel.source}; the manifests count "
                     f"{in_manifests:,}"
                 )
 
@@ -169,8 +170,8 @@ def _check_conservation(run: Run) -> Iterator[str]:
     for funnel in source_funnels(run):
         if funnel.waiting:
             yield (
-                f"source {funnel.source}: {funnel.read:,} rows read, but {funnel.waiting:+,} of them are neither published nor "
-                "in the ledger"
+                f"source {funnel.source}: {counted(funnel.read, 'row')} read; neither published nor in the ledger: "
+                f"{funnel.waiting:+,}"
             )
 
 

@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from foundation.errors import WorkFailed
 from foundation.log import configure_worker, log_item
+from foundation.text import counted
 from pipeline.run.folder import Item, Run
 from pipeline.run.names import FAILURES
 from pipeline.runners.flink import quiet_workers
@@ -96,9 +97,7 @@ def _options(workers: int, beam_options: Sequence[str]) -> PipelineOptions:
 
 
 def _describe(stage: str, failed: list[Path]) -> str:
-    lines = [
-        f"{len(failed)} item{'s' if len(failed) > 1 else ''} of the {stage} stage failed; all others are committed."
-    ]
+    lines = [f"{counted(len(failed), 'item')} of the {stage} stage failed; all others are committed."]
     for path in failed[:3]:
         last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
         lines.append(f"  {path.stem}: {last}")

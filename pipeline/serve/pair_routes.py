@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from foundation.text import counted
 from pipeline.serve.history import history, met_again, state_of
 from pipeline.serve.images import has_picture, picture
 from pipeline.serve.listing import Position, SearchResults, count, find, read_position, rows_to_search
@@ -59,7 +60,9 @@ def pairs_count(run: str, request: Request, state: State) -> Response:
     """The number of pairs of a search, as far as it can be counted in a few seconds."""
     live_run, search = state.runs.get(run), read_search(request.query_params)
     number, exact = count(state.cursor(), live_run, search)
-    return Response(f"{number:,} pairs" if exact else f"more than {number:,} pairs", media_type="text/plain")
+    return Response(
+        counted(number, "pair") if exact else f"more than {counted(number, 'pair')}", media_type="text/plain"
+    )
 
 
 @router.get("/runs/{run}/pairs/{key}")

@@ -11,6 +11,7 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from foundation.text import counted
 from pipeline.inspect.readable import count, share, size, templates
 
 KEYS = re.compile(r"\b[0-9a-f]{32}\b")
@@ -39,7 +40,7 @@ def ago(seconds: float) -> str:
     for length, unit in AGES:
         if passed >= length:
             count = int(passed / length)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{counted(count, unit)} ago"
     return "just now"
 
 
@@ -83,7 +84,9 @@ def shown(value: Any) -> str:
 
 def _templates() -> Environment:
     environment = templates("pipeline.serve")
-    environment.filters.update(number=count, size=size, ago=ago, host=host, shown=shown, with_links=with_links)
+    environment.filters.update(
+        number=count, counted=counted, size=size, ago=ago, host=host, shown=shown, with_links=with_links
+    )
     environment.globals.update(path=path, share=share, STATES=STATES)
     return environment
 

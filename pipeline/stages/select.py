@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from filters.base import decode_reasons
 from foundation.lazy import polars as pl
 from foundation.pairs import PAIR_SCHEMA
+from foundation.text import counted
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import entries, tally
 from pipeline.run.outcomes import REJECTED, Outcome
@@ -75,7 +76,7 @@ def _select(run: Run, shard: str, attempt: Attempt) -> None:
     pairs = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
     if not pairs["key"].equals(scores["key"]):
         raise ValueError(
-            f"{scores.num_rows} scores but {pairs.num_rows} pairs that they belong to; run `zhclip verify`"
+            f"{counted(scores.num_rows, 'score')} but {counted(pairs.num_rows, 'pair')} that they belong to; run `zhclip verify`"
         )
     reasons, detail = _reasons(run, pairs, scores)
     keep = pc.equal(pc.list_value_length(reasons), 0)

@@ -14,6 +14,7 @@ from typing import Any
 import fsspec
 
 from foundation.errors import WorkFailed
+from foundation.text import counted
 
 OPEN_FILES = 256
 ATTEMPTS, WAIT = 4, 1.0  # tries to fetch a shard, and seconds before the second one, doubling
@@ -107,7 +108,9 @@ class Shards:
                 filesystem.get_file(path, str(target))
             except Exception as error:  # every file system of fsspec has errors of its own
                 if attempt + 1 == ATTEMPTS or isinstance(error, FileNotFoundError):
-                    raise ShardError(f"{self.tars[tar]}: not fetched in {attempt + 1} attempt(s): {error!r}") from error
+                    raise ShardError(
+                        f"{self.tars[tar]}: not fetched in {counted(attempt + 1, 'attempt')}: {error!r}"
+                    ) from error
                 time.sleep(WAIT * 2**attempt)
             else:
                 break

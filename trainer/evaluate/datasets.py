@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundation.text import shown
+from foundation.text import counted, shown
 from trainer.evaluate.layouts import (
     Benchmark,
     Content,
@@ -75,7 +75,9 @@ class EvaluationSet:
         for relevant, place in zip(content.relevant, content.places, strict=True):
             unknown = [image for image in relevant if image not in positions]
             if unknown:
-                raise EvaluationSetError(f"{place}: image {shown(unknown[0])} is not among the {len(positions)} images")
+                raise EvaluationSetError(
+                    f"{place}: image {shown(unknown[0])} is not among the {counted(len(positions), 'image')}"
+                )
             resolved.append(frozenset(positions[image] for image in relevant))
         if not any(resolved):
             raise EvaluationSetError(

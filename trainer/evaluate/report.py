@@ -8,6 +8,7 @@ import torch
 from rich.table import Table
 from torch import nn
 
+from foundation.text import counted
 from trainer.evaluate.datasets import EvaluationSet
 from trainer.evaluate.encode import encode_images, encode_texts, ready
 from trainer.evaluate.paper import SIZES, TABLES, published
@@ -54,7 +55,8 @@ def retrieval_table(result: Retrieval, evaluation_set: EvaluationSet, size: str 
     Args:
         size: the preset whose row to show (vit-b-16 …); None: the rows of all five sizes.
     """
-    table = Table(title=f"{evaluation_set.title}: {result.images:,} images, {result.texts:,} texts; zero-shot, percent")
+    counts = f"{counted(result.images, 'image')}, {counted(result.texts, 'text')}"
+    table = Table(title=f"{evaluation_set.title}: {counts}; zero-shot, percent")
     table.add_column("")
     for direction in result.directions:
         for k in (1, 5, 10):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from foundation.errors import InvalidInput
+from foundation.text import counted
 
 Direction = Literal["text_to_image", "image_to_text"]
 BOTH: tuple[Direction, ...] = ("text_to_image", "image_to_text")
@@ -150,7 +151,7 @@ def _check(images: torch.Tensor, texts: torch.Tensor, relevance: Sequence[Abstra
     if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or not len(images):
         raise FeatureError(f"features must be [I, D] and [T, D]; found {list(images.shape)} and {list(texts.shape)}")
     if len(relevance) != len(texts):
-        raise FeatureError(f"{len(texts)} texts, but relevance for {len(relevance)}")
+        raise FeatureError(f"{counted(len(texts), 'text')}, but relevance for {len(relevance)}")
     for name, features in (("image", images), ("text", texts)):
         bad = (~torch.isfinite(features).all(dim=1)).nonzero().flatten().tolist()
         if bad:

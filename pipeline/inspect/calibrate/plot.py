@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from foundation.plots import COLOURS, fonts
+from foundation.text import counted
 from pipeline.inspect.calibrate.estimate import STEP, Calibration, thresholds
 from pipeline.inspect.calibrate.report import at, marks
 
@@ -75,8 +76,8 @@ def _bar(calibration: Calibration) -> int:
 def _mark(axes: Axes, calibration: Calibration, keep: float, precision: float) -> None:
     """A line for each threshold, and what colours and lines mean, above the panel, where it hides nothing."""
     handles: list[Any] = [
-        Patch(facecolor=PAIRS, alpha=0.6, label=f"{calibration.pairs:,} pairs of the run"),
-        Patch(facecolor=SHUFFLED, alpha=0.6, label=f"{calibration.shuffled:,} images with another's caption"),
+        Patch(facecolor=PAIRS, alpha=0.6, label=f"{counted(calibration.pairs, 'pair')} of the run"),
+        Patch(facecolor=SHUFFLED, alpha=0.6, label=f"{counted(calibration.shuffled, 'image')} with another's caption"),
     ]
     for mark in marks(calibration, keep, precision):
         kept, _, precise = at(calibration, mark.threshold)

@@ -9,6 +9,7 @@ import duckdb
 
 from foundation.config import value
 from foundation.errors import InvalidInput
+from foundation.text import counted
 from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Rule
 
 
@@ -39,7 +40,7 @@ class Query(Rule):
             raise QueryError(f"the query does not run: {error}") from error
         if len(rows) != 1 or len(rows[0]) != 1:
             raise QueryError(
-                f"the query gives {len(rows)} rows of {len(rows[0]) if rows else 0} columns, not one number"
+                f"the query gives {counted(len(rows), 'row')} of {counted(len(rows[0]) if rows else 0, 'column')}, not one number"
             )
         try:
             number = None if rows[0][0] is None else float(rows[0][0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from foundation.text import counted
 from pipeline.inspect.report.figures import Figures
 
 FAILED_DOWNLOADS = 0.3  # share of the images that were tried
@@ -55,8 +56,11 @@ def notices(figures: Figures, limit: int = 3) -> list[Notice]:
 
 def _unfinished(figures: Figures) -> Iterator[Finding]:
     for stage in figures["todo"][:1]:
-        expected = f" of {stage['expected']:,}" if stage["expected"] else ""
-        text = f"The {stage['stage']} stage has {stage['shards']:,}{expected} shards. All figures are of what is done."
+        expected = stage["expected"]
+        shards = (
+            f"{stage['shards']:,} of {counted(expected, 'shard')}" if expected else counted(stage["shards"], "shard")
+        )
+        text = f"The {stage['stage']} stage has {shards}. All figures are of what is done."
         yield Finding(90, text)
 
 
@@ -65,7 +69,7 @@ def _missing(figures: Figures) -> Iterator[Finding]:
     if figures.complete and lost:
         yield Finding(
             100,
-            f"{lost:,} rows are neither published nor in the ledger. Run zhclip verify, which names each place.",
+            f"Neither published nor in the ledger: {counted(lost, 'row')}. Run zhclip verify, which names each place.",
         )
 
 
@@ -73,7 +77,7 @@ def _unreadable(figures: Figures) -> Iterator[Finding]:
     for row in figures["funnel"]:
         share = row["unreadable"] / max(1, row["read"])
         if share > UNREADABLE:
-            rows = f"{row['unreadable']:,} rows of {row['source']} ({share:.1%})"
+            rows = f"{counted(row['unreadable'], 'row')} of {row['source']} ({share:.1%})"
             yield Finding(70 + share, f"{rows} could not be read; the ledger names the places.")
 
 
@@ -91,7 +95,7 @@ def _downloads(figures: Figures) -> Iterator[Finding]:
     )
     failed = sum(row["not_fetched"] for row in figures["funnel"])
     if tried and failed / tried > FAILED_DOWNLOADS:
-        counts = f"{failed:,} of {tried:,} images were not fetched ({failed / tried:.1%})"
+        counts = f"{failed:,} of {counted(tried, 'image')} could not be fetched ({failed / tried:.1%})"
         yield Finding(60, f"{counts}. zhclip retry fetches again what may pass.")
 
 
@@ -104,7 +108,7 @@ def _domains(figures: Figures) -> Iterator[Finding]:
         if row["planned"] >= max(MIN_PLANNED, planned / 200) and row["failed"] > max(0.2, 2 * mean) * row["planned"]
     ]
     for row in sorted(failing, key=lambda row: -row["failed"])[:1]:
-        counts = f"{row['failed']:,} of {row['planned']:,} images of {row['domain']} were not fetched"
+        counts = f"{row['failed']:,} of {counted(row['planned'], 'image')} of {row['domain']} could not be fetched"
         yield Finding(55, f"{counts} ({row['failed'] / row['planned']:.0%}; all {mean:.0%}).")
 
 
@@ -127,7 +131,7 @@ def _reasons(figures: Figures) -> Iterator[Finding]:
     for reason, (stage, pairs, only) in figures.reason_totals.items():
         share = only / max(1, figures.read)
         if share > DOMINANT:
-            rows = f"{only:,} rows ({share:.1%} of all that were read; {pairs:,} have it among others)"
+            rows = f"{counted(only, 'row')} ({share:.1%} of all that were read; {pairs:,} with others)"
             yield Finding(40 + share, f"{reason} alone drops {rows}.", {"stage": stage, "reason": reason})
 
 

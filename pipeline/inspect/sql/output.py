@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from foundation.text import counted
+
 ROWS_AT_ONCE = 100_000
 SHOWN = 100  # rows of a table for people
 RECORDS = 10  # rows that are shown one below the other, where a table would be too wide
@@ -59,7 +61,7 @@ def as_table(answer: duckdb.DuckDBPyRelation, console: Console) -> str:
     more = first_rows.num_rows > shown
     if more:
         console.print(f"… the first {shown} rows; all of them with --csv, --json or --parquet FILE", style="dim")
-    return f"{'more than ' if more else ''}{shown:,} row{'' if shown == 1 else 's'}"
+    return f"{'more than ' if more else ''}{counted(shown, 'row')}"
 
 
 def cell(content: Any, longest: int | None = WIDEST) -> str:

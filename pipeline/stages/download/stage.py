@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from foundation.text import counted
 from pipeline.recipe import Recipe
 from pipeline.recipe.download import REASONS
 from pipeline.run.counts import stage_counts
@@ -103,7 +104,8 @@ def _download(run: Run, shard: str, attempt: Attempt) -> None:
     pairs = handed_on(run, shard, planned, "plan", "download")
     outcomes = _outcomes(run, shard, pairs, attempt)
     if not outcomes["key"].equals(pairs["key"]):
-        raise ShardFailed(f"shard {shard}: {outcomes.num_rows} results for {pairs.num_rows} rows, or in another order")
+        counts = f"{counted(outcomes.num_rows, 'result')} for {counted(pairs.num_rows, 'row')}"
+        raise ShardFailed(f"shard {shard}: {counts}, or in another order")
     failed = pc.not_equal(outcomes["status"], "ok")
     lost, failures = pairs.filter(failed), outcomes.filter(failed)
     attempt.output(".tar", written="images.tar")

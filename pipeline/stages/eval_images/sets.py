@@ -10,6 +10,7 @@ from typing import Any
 from foundation.errors import InvalidInput
 from foundation.formats.base64_tsv import read_rows
 from foundation.formats.lines import numbered_lines
+from foundation.text import counted
 from pipeline.recipe.images import EvalImageSet
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -78,7 +79,7 @@ def _only(files: list[Any], config: EvalImageSet) -> list[Any]:
         missing = [name for name in wanted if name not in known]
         if missing:
             raise EvalImagesError(
-                f"{config.path}: {len(missing):,} of {len(wanted):,} images are not there, such as {missing[0]}, which "
+                f"{config.path}: {len(missing):,} of {counted(len(wanted), 'image')} cannot be found, such as {missing[0]}, which "
                 f"{wanted[missing[0]]} names"
             )
         files = [file for file in files if file.name in wanted or file.stem in wanted]

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from foundation.text import counted
 from pipeline.run.counts import stage_counts
 from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run, recorded_versions
@@ -67,8 +68,8 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
     return CARD.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         name=run.recipe.name,
-        pairs=pairs,
-        shards=len(manifest["shards"]),
+        pairs=counted(pairs, "Chinese image-text pair"),
+        shards=counted(len(manifest["shards"]), "shard"),
         size=size,
         resize=run.recipe.download.resize,
         model=run.recipe.score.text_model,
@@ -102,7 +103,7 @@ CARD = """---
 
 # {name}
 
-{pairs:,} Chinese image-text pairs in {shards:,} shards, curated with zhclip after *Chinese CLIP* (arXiv 2211.01335, section
+{pairs} in {shards}, curated with zhclip after *Chinese CLIP* (arXiv 2211.01335, section
 2.2). Images are RGB JPEG, {size} pixels ({resize}). Similarity scores come from `{model}`; the model and its revision
 stand beside every score. Recipe digest `{digest}`.
 

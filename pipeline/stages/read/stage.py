@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from filters.base import Filter, reason_bits
 from foundation.pairs import PAIR_SCHEMA
+from foundation.text import counted
 from pipeline.recipe import Recipe
 from pipeline.run.counts import stage_counts
 from pipeline.run.folder import Attempt, Item, Run
@@ -70,9 +71,9 @@ class Read(Stage):
             share = max(counts["failed"] / max(1, counts["in"]), counts["unknown"] / max(1, blocks))
             if share > limit:
                 raise TooMuchFailed(
-                    f"source {name}: {counts['failed']:,} of {counts['in']:,} rows cannot be read, and {counts['unknown']} of "
-                    f"{blocks} files end early or do not open; limits.unreadable_share is {limit:g}. "
-                    f"`ledger/read` names every location: mend the files, or raise the limit"
+                    f"source {name}: {counts['failed']:,} of {counted(counts['in'], 'row')} cannot be read, and "
+                    f"{counts['unknown']:,} of {counted(blocks, 'file')} cannot be opened or read to the end; "
+                    f"limits.unreadable_share is {limit:g}. `ledger/read` names every location: mend the files, or raise the limit"
                 )
 
 

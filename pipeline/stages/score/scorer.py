@@ -16,6 +16,7 @@ import torch
 
 from foundation.devices import pick_device, pick_dtype
 from foundation.hub import ModelError, find_model
+from foundation.text import counted
 from pipeline.recipe.score import Score
 from pipeline.stages.score import embeddings as stored
 from pipeline.stages.score.fingerprint import COLUMNS as FINGERPRINT
@@ -96,7 +97,7 @@ class Scorer:
         Raises ValueError where `images` and `captions` differ in length.
         """
         if len(images) != len(captions):
-            raise ValueError(f"{len(images)} images but {len(captions)} captions")
+            raise ValueError(f"{counted(len(images), 'image')} but {counted(len(captions), 'caption')}")
         with self._decoding(images) as batches:  # the first images decode while the captions are embedded
             texts = self.embed_text(captions)
             views, decoded = self._embed_batches(batches, self.config.mirror or self.config.mirror_embeddings)

@@ -55,7 +55,7 @@ def test_folder_and_zip_with_a_list_of_names(tmp_path: Path) -> None:
     assert list(read(archive, only=(str(names),))) == list(read(folder, only=(str(names),))) == ["COCO_0", "COCO_2"]
     names.write_text("COCO_2\nCOCO_9\nCOCO_8\n")
     with pytest.raises(
-        EvalImagesError, match=r"2 of 3 images are not there, such as COCO_9, which .*coco-cn_test.txt names"
+        EvalImagesError, match=r"2 of 3 images cannot be found, such as COCO_9, which .*coco-cn_test.txt names"
     ):
         find_images(EvalImageSet(path=str(folder), only=(str(names),)))
 
