@@ -26,6 +26,7 @@ from filters.quality.language import CaptionLanguage
 from filters.quality.marks import MarksAndDigits
 from filters.quality.repetition import Repetition
 from filters.rules import Rules
+from foundation.sql import literal
 
 ROWS = 262_144
 EXTRAS = ["，", "！", "（2021）", " - ", "_", "|", "iPhone 12", "NIKE", "2019年", "·"]
@@ -71,7 +72,7 @@ def duckdb_conditions(blacklist: Blacklist) -> dict[str, str]:
     not asked to fold width and traditional characters, which the filters do."""
     patterns = blacklist._patterns().values()
     unions = ["|".join(p.words for p in patterns if p.words), "|".join(p.regexes for p in patterns if p.regexes)]
-    condition = " or ".join("regexp_matches(caption, '{}', 'i')".format(union.replace("'", "''")) for union in unions)
+    condition = " or ".join(f"regexp_matches(caption, {literal(union)}, 'i')" for union in unions)
     return {
         "CaptionLength": "length(trim(caption)) not between 5 and 50",
         "HanCharacters": r"not regexp_matches(caption, '\p{Han}')",

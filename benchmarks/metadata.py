@@ -40,7 +40,7 @@ DUCKDB = """
                length(caption) < 5 as too_short, length(caption) > 50 as too_long,
                not regexp_matches(caption, '\\p{{Han}}') as no_han,
                not regexp_matches(url, '^https?://([a-z0-9_-]+\\.)+[a-z]{{2,24}}/[!-~]*$') as url_bad,
-               case when regexp_matches(folded, '{all}') then [{categories}] else [] end as listed
+               case when regexp_matches(folded, {all}) then [{categories}] else [] end as listed
         from pairs
     ),
     judged as (
@@ -95,14 +95,15 @@ def run_duckdb(files: str, out: Path, threads: int) -> int:
 def duckdb_query(files: str) -> str:
     """The query, with the blacklist's own expressions in it."""
     from filters.blacklist import Blacklist
+    from foundation.sql import literal
 
     def quoted(*expressions: str | None) -> str:
-        return "|".join(expression for expression in expressions if expression).replace("'", "''")
+        return literal("|".join(expression for expression in expressions if expression))
 
     patterns = Blacklist()._patterns()
     everything = quoted(*(part for category in patterns.values() for part in (category.words, category.regexes)))
     categories = ", ".join(
-        f"case when regexp_matches(folded, '{quoted(category.words, category.regexes)}') then 'blacklist_{name}' end"
+        f"case when regexp_matches(folded, {quoted(category.words, category.regexes)}) then 'blacklist_{name}' end"
         for name, category in patterns.items()
     )
     return DUCKDB.format(files=files, all=everything, categories=categories)

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from foundation.sql import connect
 from pipeline.run.counts import stage_counts
 from pipeline.run.folder import Run, RunError
 from pipeline.run.ledger import LEDGER_SCHEMA
@@ -134,8 +135,7 @@ def query_ledger(run: Run, sql: str) -> pa.Table:
         RunError: a ledger file is missing or damaged.
     """
     files = ledger_files(run)
-    with duckdb.connect() as connection:
-        connection.execute("set enable_progress_bar = false")
+    with connect() as connection:
         try:
             if files:
                 connection.read_parquet(files).create_view("ledger")

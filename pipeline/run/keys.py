@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from foundation.lazy import duckdb
+from foundation.sql import connect
 
 RANGE_DIGITS = 6  # of a key, that decide its range
 _HEX_VALUE = np.zeros(256, dtype=np.int64)
@@ -18,7 +18,7 @@ def pair_keys(pairs: pa.Table) -> pa.ChunkedArray:
 
     In SQL: `md5(source || chr(10) || coalesce(url, '') || chr(10) || coalesce(caption, ''))`.
     """
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with connect(threads=1) as connection:
         connection.register("pairs", pairs.select(["source", "url", "caption"]))
         query = "select md5(source || chr(10) || coalesce(url, '') || chr(10) || coalesce(caption, '')) from pairs"
         return connection.sql(query).to_arrow_table().column(0)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import duckdb
 from fastapi import HTTPException, Request
 
+from foundation.sql import connect
 from pipeline.inspect.catalog.views import TABLES
 from pipeline.serve.access import Access
 from pipeline.serve.live_run import LiveRun
@@ -37,7 +38,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(self.runs)
-        self.connection = duckdb.connect(config={"memory_limit": MEMORY, "python_enable_replacements": False})
+        self.connection = connect(memory=MEMORY, python_enable_replacements=False)
         self.connection.execute(SETTINGS)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:

@@ -15,12 +15,12 @@ from typing import Any
 
 import duckdb
 
+from foundation import sql
 from pipeline.serve.sandbox import limit_resources, restrict_files
 from pipeline.serve.sql_check import refusal, without_semicolon
 
 MACHINE = ("/proc/self/cgroup", "/sys/fs/cgroup", "/sys/devices/system/cpu")  # DuckDB asks how many cores there are
 SETTINGS = """
-    set enable_progress_bar = false;
     set timezone = 'UTC';
     set parquet_metadata_cache = true;
     set disabled_optimizers = 'late_materialization';  -- of DuckDB 2.0.0: an internal error on some top-n queries
@@ -63,11 +63,11 @@ class Question:
 
 def connect(setup: Setup) -> duckdb.DuckDBPyConnection:
     """A connection that can read the run's views and nothing else."""
-    connection = duckdb.connect(config={"threads": setup.threads, "memory_limit": f"{setup.memory}B"})
+    connection = sql.connect(threads=setup.threads, memory=f"{setup.memory}B")
     connection.execute(SETTINGS)
     for name, path in (("run", setup.run), ("catalog", setup.catalog)):
-        connection.execute(f"set variable {name} = {_quoted(path)}")
-    connection.execute(f"set allowed_paths = [{', '.join(map(_quoted, setup.files))}]")
+        connection.execute(f"set variable {name} = {sql.literal(path)}")
+    connection.execute(f"set allowed_paths = [{', '.join(map(sql.literal, setup.files))}]")
     connection.execute(setup.views)
     connection.execute(LOCKS)
     return connection
@@ -134,10 +134,6 @@ def question_line(question: Question) -> str:
 def _send(message: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

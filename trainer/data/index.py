@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foundation.errors import InvalidInput
+from foundation.sql import connect
 
 COLUMNS = ("tar", "offset", "length", "caption", "key", "source")
 """Columns that an index must have; any further ones can be named in a predicate."""
@@ -151,8 +152,7 @@ def _index_names(filesystem: fsspec.AbstractFileSystem, root: str) -> list[str]:
 
 def _select(files: Mapping[str, str], where: str | None) -> pa.Table:
     """The columns COLUMNS of the rows that meet `where`, in key order; `tar` is a full path or url."""
-    with duckdb.connect() as database:
-        database.execute("SET enable_progress_bar = false")
+    with connect() as database:
         names = pa.table({"filename": list(files), "folder": list(files.values())})
         database.register("folders", names)
         read = "read_parquet($files, union_by_name = true, filename = 'zhclip_file')"

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import fsspec
 
+from foundation import sql
 from pipeline.inspect.catalog.write import write_catalog
 from pipeline.run.folder import RunError
 from pipeline.run.names import FORMAT_FILE
@@ -38,14 +39,9 @@ def connect(run: str | Path, threads: int | None = None, memory: str | None = No
     Raises:
         RunError: there is no run, or it has no catalog and cannot get one as it is not on this machine.
     """
-    connection = duckdb.connect()
-    connection.execute("set enable_progress_bar = false; set timezone = 'UTC'")
     spill = Path(tempfile.gettempdir()) / "zhclip-duckdb"  # by default where one stands
-    connection.execute("set temp_directory = ?", [str(spill)])
-    if threads:
-        connection.execute(f"set threads = {int(threads)}")
-    if memory:
-        connection.execute("set memory_limit = ?", [memory])
+    connection = sql.connect(threads=threads, memory=memory, temp_directory=str(spill))
+    connection.execute("set timezone = 'UTC'")
     _make_views(connection, _find(connection, run), "")
     return connection
 
@@ -111,7 +107,6 @@ def _for_duckdb(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
 def _make_views(connection: duckdb.DuckDBPyConnection, location: Place, prefix: str) -> None:
     """Paths are bound as values: a folder's name never becomes SQL. `prefix` keeps the variables of two runs apart."""
     for name, path in (("run", location.run), ("catalog", location.catalog)):
-        quoted = path.replace("'", "''")
-        connection.execute(f"set variable {prefix}{name} = '{quoted}'")
+        connection.execute(f"set variable {prefix}{name} = {sql.literal(path)}")
     text = re.sub(r"getvariable\('(run|catalog)'\)", rf"getvariable('{prefix}\1')", location.sql)
     connection.execute(re.sub(r"(?m)^set variable (run|catalog) =", rf"set variable {prefix}\1 =", text))

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
+from foundation.sql import literal
 from pipeline.run.ledger import LEDGER_SCHEMA
 from pipeline.run.names import LEDGER
 from pipeline.stages.registry import LEDGER_STAGES, STAGES
@@ -73,8 +74,7 @@ def _views(shards: Mapping[str, Collection[str]]) -> Iterator[str]:
 
 
 def _view(name: str, query: str) -> str:
-    comment = COMMENTS[name].replace("'", "''")
-    return f"create or replace view {name} as {query};\ncomment on view {name} is '{comment}';\n"
+    return f"create or replace view {name} as {query};\ncomment on view {name} is {literal(COMMENTS[name])};\n"
 
 
 def _files(folder: str, shards: Iterable[str], ending: str) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from foundation.config import value
-from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Per, Rule, subject_of, where_source
+from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Per, Rule, subject_of, where_subject
 
 STATISTIC = """
     with scores_of_both as (
@@ -78,7 +78,7 @@ class ScoreDrift(Rule):
         return Measured(subject, float(d), note, excused=p >= self.alpha)
 
     def evidence(self, worst: Measured) -> str:
-        where = where_source(worst)
+        where = where_subject(worst)
         return (
             "select (floor(score / 0.02) * 0.02)::decimal(4, 2) as score_from, count(*) filter (now) as pairs, "
             "count(*) filter (not now) as before "

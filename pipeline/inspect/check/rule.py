@@ -12,6 +12,7 @@ import duckdb
 from pydantic import model_validator
 
 from foundation.config import Config, value
+from foundation.sql import literal
 from pipeline.recipe import Recipe
 
 PREVIOUS = "previous"  # schema of the run that --against names
@@ -102,11 +103,6 @@ def subject_of(per: str) -> str:
     return "source" if per == "source" else "null::varchar"
 
 
-def quoted(text: str | None) -> str:
-    """Text as an SQL literal."""
-    return "'" + (text or "").replace("'", "''") + "'"
-
-
-def where_source(figure: Measured) -> str:
-    """`where source = …` of the subject, or nothing for the whole run."""
-    return f" where source = {quoted(figure.subject)}" if figure.subject is not None else ""
+def where_subject(figure: Measured, column: str = "source", keyword: str = "where") -> str:
+    """` where source = …` of the subject, or nothing for the whole run."""
+    return f" {keyword} {column} = {literal(figure.subject)}" if figure.subject is not None else ""

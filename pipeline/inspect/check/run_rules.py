@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from foundation.config import value
-from pipeline.inspect.check.rule import Gate, Measured, Rule, measured, quoted
+from pipeline.inspect.check.rule import Gate, Measured, Rule, measured, where_subject
 from pipeline.stages.dedup_images.data import EvalImageTable
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.dedup_images.tables import how_near
@@ -76,7 +76,7 @@ class Conservation(Rule):
         return abs(figure.value or 0)
 
     def evidence(self, worst: Measured) -> str:
-        return f"from funnel where source = {quoted(worst.subject)}"
+        return f"from funnel{where_subject(worst)}"
 
 
 class Contamination(Rule):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from foundation.config import value
-from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Per, Rule, measured, quoted, subject_of, where_source
+from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Per, Rule, measured, subject_of, where_subject
 
 PER = "the whole run, or each source by itself"
 KEPT = """
@@ -32,7 +32,7 @@ class KeptShare(Rule):
         )
 
     def evidence(self, worst: Measured) -> str:
-        return f"select stage, reason, count(*) as pairs from reasons{where_source(worst)} group by all order by pairs desc"
+        return f"select stage, reason, count(*) as pairs from reasons{where_subject(worst)} group by all order by pairs desc"
 
 
 class KeptShareChange(Rule):
@@ -59,7 +59,7 @@ class KeptShareChange(Rule):
     def evidence(self, worst: Measured) -> str:
         return (
             "select source, stage, f.rows_out / f.rows_in as share, p.rows_out / p.rows_in as share_before "
-            f"from funnel f join {PREVIOUS}.funnel p using (source, stage){where_source(worst)}"
+            f"from funnel f join {PREVIOUS}.funnel p using (source, stage){where_subject(worst)}"
         )
 
 
@@ -81,11 +81,10 @@ class DownloadFailure(Rule):
         )
 
     def evidence(self, worst: Measured) -> str:
-        of = f"domain(url) = {quoted(worst.subject)}" if self.per == "domain" else f"source = {quoted(worst.subject)}"
-        where = "" if worst.subject is None else f" and {of}"
+        subject = where_subject(worst, "domain(url)" if self.per == "domain" else "source", "and")
         return (
             "select reason, count(*) as pairs, any_value(detail) as example from reasons "
-            f"where stage = 'download'{where} group by all order by pairs desc"
+            f"where stage = 'download'{subject} group by all order by pairs desc"
         )
 
 
@@ -123,8 +122,8 @@ class UnreadableShare(Rule):
         )
 
     def evidence(self, worst: Measured) -> str:
-        where = "" if worst.subject is None else f" and source = {quoted(worst.subject)}"
-        return f"select file, row, rows, reasons, detail from ledger where stage = 'read' and outcome = 'failed'{where}"
+        failed = "from ledger where stage = 'read' and outcome = 'failed'"
+        return f"select file, row, rows, reasons, detail {failed}{where_subject(worst, keyword='and')}"
 
 
 class Pairs(Rule):
@@ -147,7 +146,7 @@ class Pairs(Rule):
         )
 
     def evidence(self, worst: Measured) -> str:
-        return f"from funnel{where_source(worst)}"
+        return f"from funnel{where_subject(worst)}"
 
 
 class LargestShare(Rule):
@@ -172,6 +171,4 @@ class LargestShare(Rule):
         return "domain(url)" if self.of == "domain" else self.of
 
     def evidence(self, worst: Measured) -> str:
-        return (
-            f"select key, source, url, caption, score from pairs where {self._what} = {quoted(worst.subject)} limit 20"
-        )
+        return f"select key, source, url, caption, score from pairs{where_subject(worst, self._what)} limit 20"

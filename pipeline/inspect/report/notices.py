@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from foundation.sql import literal
 from foundation.text import counted
 from pipeline.inspect.report.figures import Figures
 
@@ -141,7 +142,7 @@ def _sources(figures: Figures) -> Iterator[Finding]:
         share = row["published"] / max(1, row["read"])
         if figures.complete and share < mean / 2:
             text = f"{share:.1%} of {row['source']} is published, of all sources {mean:.1%}."
-            yield Finding(35 + mean - share, text, {"source": row["source"].replace("'", "''")})
+            yield Finding(35 + mean - share, text, {"source": literal(row["source"])})
 
 
 DOWNLOAD_REASONS = "select reason, count(*) from reasons where stage = 'download' group by all"
@@ -166,5 +167,5 @@ RULES = (
         "from rejected where list_contains(reasons, '{reason}') limit 20",
         _reasons,
     ),
-    NoticeRule("A source loses far more than the others", "from funnel where source = '{source}'", _sources),
+    NoticeRule("A source loses far more than the others", "from funnel where source = {source}", _sources),
 )
