@@ -6,12 +6,13 @@ from typing import Literal
 
 from pydantic import field_validator
 
+from filters.url import UrlSanity
 from foundation.config import Config, value
 from foundation.failure import Failure
 from foundation.urls import host_and_port
 
 REASONS: dict[str, str] = {
-    "url_malformed": "the url cannot be parsed (or is null)",
+    "url_malformed": UrlSanity.reasons["url_malformed"],
     "refused_scheme": "neither http nor https, at first or after a redirect",
     "refused_address": "a private, loopback, link-local, metadata or otherwise non-public address",
     "dns_failed": "the host has no address, or the name service did not answer",

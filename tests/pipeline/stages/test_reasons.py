@@ -28,6 +28,11 @@ def test_codes_are_unique_in_their_stage_and_say_something() -> None:
     }
 
 
+def test_a_code_of_two_stages_says_the_same_in_each() -> None:
+    descriptions = {(reason.code, reason.description) for reason in all_reasons()}
+    assert [code for code, number in Counter(code for code, _ in descriptions).items() if number > 1] == []
+
+
 def test_families_of_codes_match_their_members() -> None:
     (status,) = [reason for reason in all_reasons() if reason.code == "http_STATUS"]
     assert status.matches("http_404") and not status.matches("http_") and not status.matches("xhttp_404")
