@@ -47,36 +47,29 @@ Overrides = Annotated[
 ]
 
 
+CURATE_HELP = """Run all stages: translate (if a source has a translation model), plan, download, score, select, publish.
+
+Run the same command again to continue after an interruption. Options after [bold]--[/] are passed to Beam:
+
+zhclip curate builtin:chinese_clip runs/first
+zhclip curate builtin:chinese_clip runs/first --set sources.laion.min_score=0.3
+zhclip curate builtin:chinese_clip runs/first -- --runner=FlinkRunner --parallelism=64
+zhclip curate runs/first                                  # an existing run, with its own recipe
+"""
+
+
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to a command line."""
-    app.command("curate", cls=BeamCommand)(curate_command)
+    app.command("curate", cls=BeamCommand, help=CURATE_HELP)(_command(list(COMMANDS)))
     for name, stages in COMMANDS.items():
         summary = " ".join(stage.summary for stage in stages)
-        app.command(name, cls=BeamCommand, help=_stage_help(name, summary))(_stage_command(name))
+        app.command(name, cls=BeamCommand, help=_stage_help(name, summary))(_command([name]))
     app.command("retry", cls=BeamCommand)(retry_command)
 
 
-def curate_command(
-    context: typer.Context,
-    words: Words = None,
-    run: RunOption = None,
-    workers: Workers = CORES,
-    overrides: Overrides = None,
-    as_json: Json = False,
-) -> None:
-    """Run all stages: translate (if a source has a translation model), plan, download, score, select, publish.
+def _command(stages: Sequence[str]) -> Callable[..., None]:
+    """The function of `curate` and of each stage's command: their options are the same."""
 
-    Run the same command again to continue after an interruption. Options after [bold]--[/] are passed to Beam:
-
-    zhclip curate builtin:chinese_clip runs/first
-    zhclip curate builtin:chinese_clip runs/first --set sources.laion.min_score=0.3
-    zhclip curate builtin:chinese_clip runs/first -- --runner=FlinkRunner --parallelism=64
-    zhclip curate runs/first                                  # an existing run, with its own recipe
-    """
-    _curate(context, list(COMMANDS), words or [], run, workers, overrides or [], as_json)
-
-
-def _stage_command(stage: str) -> Callable[..., None]:
     def command(
         context: typer.Context,
         words: Words = None,
@@ -85,7 +78,15 @@ def _stage_command(stage: str) -> Callable[..., None]:
         overrides: Overrides = None,
         as_json: Json = False,
     ) -> None:
-        _curate(context, [stage], words or [], run, workers, overrides or [], as_json)
+        from pipeline import run_stages
+        from pipeline.api import check_beam_options
+
+        recipe, folder = recipe_and_run(words or [], run, str(context.info_name))
+        check_beam_options(context.args)
+        opened = _open(recipe, folder, overrides or [], as_json)
+        with _working(opened, as_json) as progress:
+            run_stages(opened, stages, workers=workers, beam_options=context.args, progress=progress)
+        _print_result(opened, as_json)
 
     return command
 
@@ -159,26 +160,15 @@ def _print_retry(failed: Retry, console: Console) -> None:
     console.print(table)
 
 
-def _curate(
-    context: typer.Context,
-    stages: Sequence[str],
-    words: Sequence[str],
-    option: Path | None,
-    workers: int,
-    overrides: Sequence[str],
-    as_json: bool,
-) -> None:
-    from pipeline import load_recipe, open_run, run_stages
-    from pipeline.api import check_beam_options, own_recipe
+def _open(recipe: str | None, folder: Path, overrides: Sequence[str], as_json: bool) -> Run:
+    """The run, with a recipe or its own; what of the recipe changed is printed."""
+    from pipeline import load_recipe, open_run
+    from pipeline.api import own_recipe
 
-    recipe, folder = recipe_and_run(words, option, str(context.info_name))
-    check_beam_options(context.args)
     run, changes = open_run(folder, load_recipe(recipe, overrides) if recipe else own_recipe(folder, overrides))
     for line in changes:
         messages(as_json).print(f"[yellow]recipe changed[/] {escape(line)}", highlight=False)
-    with _working(run, as_json) as progress:
-        run_stages(run, stages, workers=workers, beam_options=context.args, progress=progress)
-    _print_result(run, as_json)
+    return run
 
 
 @contextmanager
