@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -270,14 +268,6 @@ def rank_main(rank: int, folder: str) -> None:
         results[dropout, frozen, unused] = (loss, expected_loss, grads, averaged(reference), model.passes)
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
-    """The results of both ranks."""
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(rank_main, (str(folder),), RANKS)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import open_clip
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -221,14 +219,6 @@ def rank_main(rank: int, folder: str) -> None:
     results["alone"] = loss_and_grads(lambda *x: contrastive_loss(*x, chunk=5, group=alone), *own, torch.tensor(100.0))
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
-    """The results of both ranks."""
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(rank_main, (str(folder),), RANKS)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 
 @pytest.mark.parametrize("case", CASES)
