@@ -66,10 +66,10 @@ def texts_of(names: list[Name], rng: random.Random) -> list[tuple[str, str]]:
 
 def write_tokenizer(folder: Path, texts: list[tuple[str, str]]) -> MarianTokenizer:
     """Writes source.spm, target.spm, vocab.json and tokenizer_config.json, as the published models have them."""
-    english = _pieces(
+    english = train_pieces(
         folder / "source.spm", (text for text, _ in texts), model_type="unigram", vocab_size=ENGLISH_PIECES
     )
-    chinese = _pieces(folder / "target.spm", (text for _, text in texts), model_type="char", vocab_size=8000)
+    chinese = train_pieces(folder / "target.spm", (text for _, text in texts), model_type="char", vocab_size=8000)
     words = dict.fromkeys(["</s>", "<unk>", *english, *chinese, "<pad>"])
     vocabulary = {piece: number for number, piece in enumerate(words)}
     _write_json(folder / "vocab.json", vocabulary)
@@ -77,8 +77,15 @@ def write_tokenizer(folder: Path, texts: list[tuple[str, str]]) -> MarianTokeniz
     return MarianTokenizer.from_pretrained(folder)
 
 
-def _pieces(path: Path, lines: Iterable[str], **options: Any) -> list[str]:
-    """Trains a sentencepiece model; its pieces but for the special ones."""
+def train_pieces(path: Path, lines: Iterable[str], **options: Any) -> list[str]:
+    """Train a sentencepiece model and write it to `path`.
+
+    Args:
+        options: of the trainer, such as `vocab_size` and `model_type`.
+
+    Returns:
+        Its pieces but for the special ones.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),

@@ -6,13 +6,13 @@ translator = load_translator(Translation(model=str(folder)))
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
-import sentencepiece
 import torch
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+
+from demo.train_translator import train_pieces
 
 ENGLISH = [
     "A white cat sits by the window.",
@@ -37,7 +37,11 @@ def write_marian(
 ) -> Path:
     """config.json, generation_config.json, source.spm, target.spm, vocab.json, tokenizer_config.json, model.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    pieces = [*_train(ENGLISH, folder / "source.spm"), *_train(CHINESE, folder / "target.spm")]
+    pieces = [
+        piece
+        for name, texts in (("source.spm", ENGLISH), ("target.spm", CHINESE))
+        for piece in train_pieces(folder / name, texts * 20, vocab_size=120)
+    ]
     words = dict.fromkeys(["</s>", "<unk>", *pieces, *language_codes, "<pad>"])
     vocabulary = {piece: number for number, piece in enumerate(words)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
@@ -77,20 +81,3 @@ def _overfit(model: MarianMTModel, tokenizer: MarianTokenizer, steps: int = 120)
         optimizer.zero_grad()
         model(**given).loss.backward()
         optimizer.step()
-
-
-def _train(lines: list[str], path: Path) -> list[str]:
-    """Trains a sentencepiece model on a few lines; its pieces but for the special ones."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines * 20),
-        model_writer=model,
-        vocab_size=120,
-        hard_vocab_limit=False,
-        character_coverage=1.0,
-        minloglevel=2,
-    )
-    path.write_bytes(model.getvalue())
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    pieces = (processor.id_to_piece(number) for number in range(len(processor)))
-    return [piece for piece in pieces if piece not in ("<s>", "</s>", "<unk>")]
