@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from benchmarks.image_duplicates import CHANGES, DEFAULT_COLOURS, Hashed, drawings, middle, photos, table_row
+from benchmarks.image_copies import CHANGES, DEFAULT_COLOURS, Hashed, drawings, middle, photos, table_row
 from pipeline.stages.eval_images.stage import CROPS
 from pipeline.stages.score import Score, load_scorer
 from pipeline.stages.score.embeddings import cosines, decode, encode
