@@ -15,6 +15,15 @@ KEPT = """
     from {schema}funnel group by all"""
 
 
+def _shares(gate: Gate, counts: str, words: str) -> list[Measured]:
+    """Shares by subject; `counts` is SQL that gives subject, part and total, and `words` say what is counted."""
+    return measured(
+        gate.rows(f"""
+        select subject, part / nullif(total, 0), format('{{:,}} of {{:,}} {words}', part::bigint, total::bigint)
+        from ({counts})""")
+    )
+
+
 class KeptShare(Rule):
     """Published pairs among the rows that were read; rows of other languages do not count."""
 
@@ -24,12 +33,9 @@ class KeptShare(Rule):
     min: float = value(..., "least share", "share", ge=0, le=1)
 
     def measure(self, gate: Gate) -> Sequence[Measured]:
-        return measured(
-            gate.rows(f"""
-            select subject, coalesce(kept, 0) / nullif(begun, 0),
-                   format('{{:,}} of {{:,}} rows are published', coalesce(kept, 0)::bigint, begun::bigint)
-            from ({KEPT.format(subject=subject_of(self.per), schema="")})""")
-        )
+        kept = KEPT.format(subject=subject_of(self.per), schema="")
+        counts = f"select subject, coalesce(kept, 0) as part, begun as total from ({kept})"
+        return _shares(gate, counts, "rows are published")
 
     def evidence(self, worst: Measured) -> str:
         return f"select stage, reason, count(*) as pairs from reasons{where_subject(worst)} group by all order by pairs desc"
@@ -73,12 +79,9 @@ class DownloadFailure(Rule):
     least: int = value(100, "a source or host with fewer downloads is not judged", "downloads", ge=1)
 
     def measure(self, gate: Gate) -> Sequence[Measured]:
-        inner = _by_domain() if self.per == "domain" else _by_source(self.per)
-        return measured(
-            gate.rows(f"""
-            select subject, failed / tried, format('{{:,}} of {{:,}} downloads failed', failed::bigint, tried::bigint)
-            from ({inner}) where tried >= {self.least if self.per != "run" else 1}""")
-        )
+        counts = _by_domain() if self.per == "domain" else _by_source(self.per, "download")
+        least = self.least if self.per != "run" else 1
+        return _shares(gate, f"from ({counts}) where total >= {least}", "downloads failed")
 
     def evidence(self, worst: Measured) -> str:
         subject = where_subject(worst, "domain(url)" if self.per == "domain" else "source", "and")
@@ -88,16 +91,16 @@ class DownloadFailure(Rule):
         )
 
 
-def _by_source(per: str) -> str:
+def _by_source(per: str, stage: str) -> str:
     return f"""
-        select {subject_of(per)} as subject, sum(failed) as failed, sum(rows_in) as tried
-        from funnel where stage = 'download' group by all"""
+        select {subject_of(per)} as subject, sum(failed) as part, sum(rows_in) as total
+        from funnel where stage = '{stage}' group by all"""
 
 
 def _by_domain() -> str:
     """Without a join by key: what was tried is the plan of shards that are downloaded, what failed stands in the ledger."""
     return """
-        select subject, sum(failed) as failed, sum(tried) as tried from (
+        select subject, sum(failed) as part, sum(tried) as total from (
             select domain(url) as subject, 0 as failed, count(*) as tried from plan
             where shard in (select shard from shards where stage = 'download') group by all
             union all
@@ -114,12 +117,7 @@ class UnreadableShare(Rule):
     max: float = value(..., "largest share", "share", ge=0, le=1)
 
     def measure(self, gate: Gate) -> Sequence[Measured]:
-        return measured(
-            gate.rows(f"""
-            select {subject_of(self.per)} as subject, sum(failed) / nullif(sum(rows_in), 0),
-                   format('{{:,}} of {{:,}} rows cannot be read', sum(failed)::bigint, sum(rows_in)::bigint)
-            from funnel where stage = 'read' group by all""")
-        )
+        return _shares(gate, _by_source(self.per, "read"), "rows cannot be read")
 
     def evidence(self, worst: Measured) -> str:
         failed = "from ledger where stage = 'read' and outcome = 'failed'"
@@ -158,13 +156,11 @@ class LargestShare(Rule):
     max: float = value(..., "largest share", "share", ge=0, le=1)
 
     def measure(self, gate: Gate) -> Sequence[Measured]:
-        return measured(
-            gate.rows(f"""
-            select subject, pairs / total, format('{{:,}} of {{:,}} published pairs', pairs, total) from (
-                select {self._what} as subject, count(*) as pairs, (select count(*) from pairs) as total
-                from pairs group by all)
-            where subject is not null order by pairs desc, subject limit 1""")
-        )
+        counts = f"""
+            from (select {self._what} as subject, count(*) as part, (select count(*) from pairs) as total
+                  from pairs group by all)
+            where subject is not null order by part desc, subject limit 1"""
+        return _shares(gate, counts, "published pairs")
 
     @property
     def _what(self) -> str:
