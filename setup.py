@@ -86,6 +86,7 @@ DEV = [
     "gcp-storage-emulator>=2026.7,<2027",  # Google Cloud Storage on loopback
     "httpx>=0.28,<0.29",
     "hypothesis>=6.140,<7",
+    "grimp>=3.14,<4",
     "import-linter>=2.16,<3",
     "moto[s3]>=5.2,<6",  # S3 on loopback
     "multilingual-clip>=1.0.10,<2",  # the tests' oracle for published checkpoints (docs/decisions.md)
