@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from pipeline.runners.retry import Retry
 
 COMMANDS = tuple(STAGES_OF_COMMAND)
-"""Names of the stages, as the command line and `curate` take them: translate, plan, download, score, select, publish."""
+"""Names of the stages, as the command line and `curate` take them, in the order of the flow."""
 
-EXTRAS = {"select": "plan", "publish": "plan"}  # of stages that have no extra of their own name
 RunOrFolder = Run | str | Path
 """A run, or the folder that it lies in."""
 
@@ -232,4 +231,5 @@ def _check_stages(stages: Sequence[str]) -> None:
     for stage in stages:
         if stage not in COMMANDS:
             raise InvalidInput(f"{stage!r} is no stage; stages are {', '.join(COMMANDS)}")
-        need(EXTRAS.get(stage, stage), f"zhclip {stage}")
+        for extra in {part.extra for part in STAGES_OF_COMMAND[stage]}:
+            need(extra, f"zhclip {stage}")

@@ -40,6 +40,7 @@ class Stage(ABC):
     label: ClassVar[str]  # for people, in progress and status
     summary: ClassVar[str]  # one sentence, for the help of its command
     folder: ClassVar[str] = ""  # in the run; by default the stage's name
+    extra: ClassVar[str] = "plan"  # the list of setup.py with the packages that it needs; this one brings Beam
     cheap: ClassVar[bool] = False  # done again where the recipe changed, while a costly stage refuses the change
     covers_earlier: ClassVar[bool] = True  # whether its digest changes with the stages before it
     per_plan_shard: ClassVar[bool] = False  # whether its shards are the plan's, one for one

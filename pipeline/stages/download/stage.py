@@ -31,6 +31,7 @@ class Download(Stage):
     command = "download"
     label = "download"
     summary = "Fetch and resize the images of every planned shard."
+    extra = "download"
     per_plan_shard = True
     outcomes = (
         Outcome("not_fetched", "not fetched", FAILED, "Pairs whose image cannot be fetched, or is no usable image."),
