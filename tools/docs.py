@@ -1,13 +1,17 @@
-"""Writes the two pages of docs/ that say what the code says: recipe.md from the models, commands.md from the command line.
+"""Writes what says the same as the code: recipe.md from the models, commands.md from the command line, reasons.md from what rules
+and stages declare, and for the DAGs, which import nothing of zhclip, the names of the stage commands.
 
-python -m tools.docs            # write both; tests/docs fails where they are not what this writes
+python -m tools.docs            # write all; tests/docs fails where they are not what this writes
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,9 +21,11 @@ from pydantic.fields import FieldInfo
 
 from foundation.config import Config
 from pipeline.recipe import Recipe
+from pipeline.stages.reasons import all_reasons
+from pipeline.stages.registry import COMMANDS, OUTCOMES
 from zhclip.app import app
 
-DOCS = Path(__file__).parents[1] / "docs"
+REPOSITORY = Path(__file__).parents[1]
 MARKUP = re.compile(r"\[/?(?:bold|dim|italic)?\]")
 COMMAND_LINE = re.compile(r"\s*(zhclip|torchrun|ZHCLIP_TOKEN|#) ?")
 LIMITS = {
@@ -34,14 +40,19 @@ LIMITS = {
 
 
 def main() -> None:
-    """Writes the pages."""
-    for name, text in pages().items():
-        (DOCS / name).write_text(text, encoding="utf-8")
+    """Writes the files."""
+    for name, text in generated().items():
+        (REPOSITORY / name).write_text(text, encoding="utf-8")
 
 
-def pages() -> dict[str, str]:
-    """Text of each generated page by its file's name."""
-    return {"recipe.md": recipe_page(), "commands.md": commands_page()}
+def generated() -> dict[str, str]:
+    """Text of each generated file by its path in the repository."""
+    return {
+        "docs/recipe.md": recipe_page(),
+        "docs/commands.md": commands_page(),
+        "docs/reasons.md": reasons_page(),
+        "dags/zhclip_tasks/stages.json": json.dumps(list(COMMANDS)) + "\n",
+    }
 
 
 def recipe_page() -> str:
@@ -93,7 +104,7 @@ def row(name: str, field: FieldInfo) -> str:
     """One line of a table."""
     unit = (field.json_schema_extra or {}).get("unit", "") if isinstance(field.json_schema_extra, dict) else ""
     meaning = f"{field.description or ''}{f' ({unit})' if unit else ''}"
-    return "| " + " | ".join(cell(text) for text in (f"`{name}`", default(field), limits(field), meaning)) + " |"
+    return table_row(f"`{name}`", default(field), limits(field), meaning)
 
 
 def cell(text: str) -> str:
@@ -187,6 +198,32 @@ def help_text(text: str) -> Iterator[str]:
         yield f"    {line.strip()}" if code else line.replace("\b", "")
 
 
+def reasons_page() -> str:
+    """Every outcome of a row, and every reason code of the ledger, stage by stage."""
+    lines = [
+        "# Outcomes and reasons",
+        "",
+        "What can become of a row of metadata, in the order of the flow. Each row has one outcome: their numbers add up to the",
+        "rows that were read. `zhclip reasons` prints the reasons, `zhclip status RUN` and the view `reasons` count them. Written",
+        "by `python -m tools.docs` from what stages and rules declare.",
+        "",
+        "| outcome | in the ledger | stage | meaning |",
+        "|---|---|---|---|",
+    ]
+    for key, (stage, outcome) in OUTCOMES.items():
+        ledger = f"`{outcome.ledger}`" if outcome.ledger else ""
+        lines.append(table_row(f"`{key}`", ledger, f"`{stage}`", outcome.description))
+    for stage, group in groupby(all_reasons(), key=attrgetter("stage")):
+        lines += ["", f"## Stage `{stage}`", "", "| reason | meaning |", "|---|---|"]
+        lines += [table_row(f"`{reason.code}`", reason.description) for reason in group]
+    return "\n".join(lines) + "\n"
+
+
+def table_row(*texts: str) -> str:
+    """One line of a table."""
+    return "| " + " | ".join(cell(text) for text in texts) + " |"
+
+
 def parameter_row(parameter: Any) -> str:
     """One line of a table."""
     is_option = parameter.param_type_name == "option"
@@ -199,7 +236,7 @@ def parameter_row(parameter: Any) -> str:
         shown = "required"
     else:
         shown = "" if content in (None, "", False, [], ()) else f"`{content}`"
-    return "| " + " | ".join(cell(text) for text in (spelling, shown, MARKUP.sub("", parameter.help or ""))) + " |"
+    return table_row(spelling, shown, MARKUP.sub("", parameter.help or ""))
 
 
 if __name__ == "__main__":

@@ -28,16 +28,22 @@ def read_recipe(settings: words.Settings) -> dict[str, Any]:
 
 def stages(settle: XComArg) -> ZhclipOperator:
     """All stages of a run, its quality gate and its report, behind the task that settles it; returns the gate."""
-    translate, plan, download, score, select, publish = (
-        ZhclipOperator(task_id=name, words=partial(words.stage_words, name), pool=POOLS.get(name, "default_pool"))
-        for name in words.STAGES
-    )
+    before: list[Any] = [settle]
+    for name in words.STAGES:
+        pool = POOLS.get(name, "default_pool")
+        stage = ZhclipOperator(task_id=name, words=partial(words.stage_words, name), pool=pool)
+        if len(before) > 1:
+            stage.trigger_rule = "none_failed_min_one_success"  # what is optional was done, or there was nothing to do
+        if name in OPTIONAL:
+            before >> OPTIONAL[name]() >> stage
+            before = [*before, stage]
+        else:
+            before >> stage
+            before = [stage]
     check = ZhclipOperator(task_id="check", words=words.check_words, final=[GATE_FAILED, INVALID])
     report = ZhclipOperator(task_id="report", words=words.report_words, final=[INVALID])
-    settle >> wants_translation() >> translate
-    [settle, translate] >> plan >> download >> score >> select >> publish
-    plan.trigger_rule = "none_failed_min_one_success"  # settled, and translated or with nothing to translate
-    publish >> [check, report]  # side by side: a run that does not pass is the one whose report is read
+    for task_behind in (check, report):  # side by side: a run that does not pass is the one whose report is read
+        before >> task_behind
     return check
 
 
@@ -67,3 +73,7 @@ def wants_translation(ti: Any = None) -> bool:
 def wants_training(ti: Any = None) -> bool:
     """Asked outside of the pool, like `wants_translation`."""
     return bool(settings_of(ti)["train"])
+
+
+OPTIONAL = {"translate": wants_translation}
+"""Stages that a run may not need → the task that asks for them."""

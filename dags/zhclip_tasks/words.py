@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 STAGES: list[str] = json.loads(Path(__file__).with_name("stages.json").read_text(encoding="utf-8"))
-"""The stage commands of zhclip, which need not be installed where Airflow parses DAGs; a test holds the file against it."""
+"""The stage commands of zhclip, which need not be installed where Airflow parses DAGs: `python -m tools.docs` writes the file."""
 
 Settings = Mapping[str, Any]
 """A DAG run's params (see params.py), with the paths of its run and training made absolute."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import sys
-import time
 
 from airflow.providers.standard.decorators import short_circuit  # noqa: F401 (Airflow's own cost, not ours)
 from airflow.providers.standard.hooks import subprocess  # noqa: F401
@@ -13,12 +12,10 @@ from airflow.sdk import DAG, Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
-before, begun = set(sys.modules), time.perf_counter()
+before = set(sys.modules)
 import zhclip_curate  # noqa: E402
 import zhclip_refresh  # noqa: E402
 from zhclip_tasks.params import overlaid  # noqa: E402
-
-seconds = time.perf_counter() - begun
 
 
 def refused(params: dict[str, Param], given: dict[str, object]) -> bool:
@@ -60,7 +57,6 @@ asked = json.loads(sys.argv[1])
 print(
     json.dumps(
         {
-            "seconds": seconds,
             "modules": sorted({name.partition(".")[0] for name in set(sys.modules) - before}),
             "curate": described(zhclip_curate.dag),
             "refresh": described(zhclip_refresh.dag),

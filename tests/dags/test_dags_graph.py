@@ -59,7 +59,6 @@ def test_importing_them_costs_nothing(loaded_dags: dict[str, Any]) -> None:
     ours = {name for name in loaded_dags["modules"] if name.startswith("zhclip")}
     assert ours == {"zhclip_curate", "zhclip_refresh", "zhclip_tasks"}
     assert not {"pipeline", "filters", "trainer", "torch", "pyarrow", "duckdb", "numpy"} & {*loaded_dags["modules"]}
-    assert loaded_dags["seconds"] < 1  # 0.06 s on an idle machine
 
 
 def test_curation_runs_its_stages_in_order(loaded_dags: dict[str, Any]) -> None:

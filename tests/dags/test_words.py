@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.stages.registry import COMMANDS
 from zhclip.app import app
 from zhclip_tasks import words
 
@@ -96,7 +95,3 @@ def test_zhclip_takes_these_options(command: list[str], tmp_path: Path, monkeypa
 )
 def test_translation_is_wanted_where_a_source_has_a_model(translation: Any, wanted: bool) -> None:
     assert words.has_translation({"sources": {"laion": {}, "coco": {"translation": translation}}}) is wanted
-
-
-def test_the_stages_are_those_of_zhclip() -> None:
-    assert list(COMMANDS) == words.STAGES, "write them into dags/zhclip_tasks/stages.json"
