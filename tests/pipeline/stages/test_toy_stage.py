@@ -182,6 +182,21 @@ def test_it_has_a_digest_a_command_and_stands_in_the_report(toyed: Toyed) -> Non
     assert "Rejected by the toy" in page and "odd_digit" in page
 
 
+def test_lint_holds_and_what_is_written_for_others_names_it(toyed: Toyed) -> None:
+    """Nothing but its module and its line in the registry is needed; the stage behind it may not be imported by it."""
+    folder = toyed.packages.folder
+    shutil.copy(REPOSITORY / "pyproject.toml", folder)
+    for name in ("tools", "demo"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("*-tiny", "__pycache__"))
+    lint = (
+        "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
+    )
+    done = toyed.packages.python("-c", lint)
+    assert done.returncode == 0 and "0 broken" in done.stdout, done.stdout + done.stderr
+    written = toyed.packages.python("-c", "from tools.docs import generated; print(*generated().values())").stdout
+    assert '"score", "toy", "select"' in written and "| `odd_digit` | the caption ends with an odd digit |" in written
+
+
 def test_the_web_service_shows_its_rows(toyed: Toyed) -> None:
     command = [sys.executable, "-m", "zhclip", "serve", str(toyed.run.parent), "--port", "0"]
     packages = toyed.packages
