@@ -186,7 +186,7 @@ def test_lint_holds_and_what_is_written_for_others_names_it(toyed: Toyed) -> Non
     """Nothing but its module and its line in the registry is needed; the stage behind it may not be imported by it."""
     folder = toyed.packages.folder
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
-    for name in ("tools", "demo"):
+    for name in ("tools", "demo", "benchmarks"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("*-tiny", "__pycache__"))
     lint = (
         "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
