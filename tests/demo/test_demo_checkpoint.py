@@ -15,6 +15,8 @@ from demo.train_scorer import THRESHOLD, TRAINED_STYLES, is_held_out
 from demo.world import WORLD_STYLES, World
 from pipeline.stages.score import Score, load_scorer
 
+pytestmark = pytest.mark.slow
+
 MAX_BYTES = 6 * 2**20
 UNUSUAL = ("transparent png", "rotated by exif")  # forms that the download stage turns into plain ones
 

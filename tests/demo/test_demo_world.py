@@ -114,6 +114,7 @@ def test_the_removal_list_holds_the_removed_links(world: World, truth: list[dict
     assert {line for line in lines if not line.startswith("#")} == removed
 
 
+@pytest.mark.slow
 def test_the_same_seed_builds_the_same_world(world: World, tmp_path: Path) -> None:
     again = build_world(tmp_path, world.base_url, size="test")
     assert contents(tmp_path) == contents(world.folder)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.support import warm
 from tests.support.loopback import Answer, Web
 from tests.support.paths import REPOSITORY
 
@@ -78,17 +79,26 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
+def words_of(command: str, folder: Path) -> list[str]:
+    """The arguments that a shell gives to zhclip."""
+    script = f"""zhclip() {{ printf '%s\\0' "$@"; }}; {command}"""
+    printed = subprocess.run(script, cwd=folder, shell=True, capture_output=True, text=True, check=True).stdout
+    return printed.split("\0")[:-1]
+
+
 def test_every_command_of_the_tutorial_works(web: Web, tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path / "pairs.csv", web)
     (recipe,) = blocks("yaml")
     here = HERE.format(host=web.host, demo=REPOSITORY / "demo" / "mclip-tiny")
     (tmp_path / "own.yaml").write_text(recipe.rstrip("\n") + here, encoding="utf-8")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     printed = {}
     for block in blocks("sh"):
         for command in block.splitlines():
-            ended = subprocess.run(command, cwd=tmp_path, env=environment, shell=True, capture_output=True, text=True)
+            line, _, file = command.partition(" > ")
+            ended = warm.run([sys.executable, "-m", "zhclip", *words_of(line, tmp_path)], tmp_path, environment)
+            if file:
+                (tmp_path / file).write_text(ended.stdout, encoding="utf-8")
             assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
             printed[command] = ended.stdout
     assert any("blacklist_advertising" in text for text in printed.values())

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from demo import learn
 from demo.corpora import Corpora, build_corpora, is_unseen
 from demo.drawings import load_drawings
 from demo.learn import Learning, StageFailed, evaluations, zhclip
 from pipeline.run.folder import Run
 from pipeline.stages.opening import read_run
+from tests.support import warm
 from tests.support.runs import Site
 from trainer.checkpoint import checkpoints, open_model
 
 pytestmark = pytest.mark.e2e
 
 SHORT = ("--set", "stages.0.steps=3", "--set", "stages.0.batch_size=32", "--set", "data.workers=0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_processes() -> Iterator[None]:
+    """The demo's commands start warm."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learn, "subprocess", SimpleNamespace(run=lambda command, check: warm.run(command)))  # noqa: ARG005
+        yield
 
 
 @pytest.fixture(scope="module")

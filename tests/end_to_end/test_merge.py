@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from demo.train_translator import is_held_out
 from pipeline.inspect.funnel import source_funnels
 from pipeline.inspect.verify import verify_run
 from pipeline.run.folder import Run
-from tests.support.runs import REPOSITORY, Merge, published
+from tests.support import warm
+from tests.support.runs import Merge, published
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +93,12 @@ def test_killed_and_continued_with_one_worker_it_publishes_the_same_bytes(
 ) -> None:
     folder = tmp_path / "run"
     for stage in ("translate", "score"):  # killed as soon as something of this stage is there
-        process = subprocess.Popen(
-            merge.command(folder, 1), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = warm.Process(merge.command(folder, 1))
         while process.poll() is None and not list(folder.glob(f"{stage}/*")):
             time.sleep(0.02)
         assert process.poll() is None, f"it was over before {stage}/ began"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = subprocess.run(merge.command(folder, 1), cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = warm.run(merge.command(folder, 1))
     assert done.returncode == 0, done.stderr
     assert published(folder) == published(merged.folder)

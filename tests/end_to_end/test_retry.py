@@ -24,7 +24,7 @@ from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
 from pipeline.runners.retry import find, wanted
 from pipeline.stages.opening import read_run
-from tests.support.paths import REPOSITORY
+from tests.support import warm
 from tests.support.runs import Site, published
 
 pytestmark = pytest.mark.e2e
@@ -67,8 +67,7 @@ def unlucky(site: Site, finished: Run, tmp_path_factory: pytest.TempPathFactory)
 
 
 def zhclip(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "zhclip", *words]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
+    return warm.run([sys.executable, "-m", "zhclip", *words])
 
 
 def images(run: Run) -> dict[str, bytes]:
@@ -118,8 +117,7 @@ def test_killed_on_the_way_it_continues_and_asks_for_the_failed_ones_alone(
     shutil.copytree(unlucky.folder, folder)
     shards = find(unlucky, [], 0).shards
     assert set(shards) > LOST  # others have a server that hangs, and images that stay
-    command = [sys.executable, "-m", "zhclip", "retry", str(folder), "--workers", "1"]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = warm.Process([sys.executable, "-m", "zhclip", "retry", str(folder), "--workers", "1"])
     raw, kept = folder / "download", folder / "download" / ".kept"
     while process.poll() is None and not _between(raw, shards):
         time.sleep(0.02)

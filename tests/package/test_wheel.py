@@ -59,7 +59,7 @@ def worker(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worker")
     venv.create(folder, with_pip=True)
     lock = REPOSITORY / "requirements.lock"
-    install = ["install", "--quiet", "--constraint", str(lock), f"{wheel}[download]"]
+    install = ["install", "--quiet", "--no-compile", "--constraint", str(lock), f"{wheel}[download]"]
     outside = {
         name: value for name, value in os.environ.items() if name != "PYTHONPATH"
     }  # it would show pip the checkout

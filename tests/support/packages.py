@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.paths import REPOSITORY
 
 PACKAGES = ("foundation", "filters", "pipeline", "trainer", "zhclip")
@@ -39,10 +40,7 @@ class Packages:
         path.write_text("\n".join([*lines[:position], indent + line, *lines[position:], ""]), encoding="utf-8")
 
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *words]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
+        return warm.run([sys.executable, *words], self.folder, self.environment)
 
     def zhclip(self, *words: str) -> str:
         """What a command prints, which has to succeed."""

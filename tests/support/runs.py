@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.curation import Site
+from demo import curation
+from tests.support import warm
 from tests.support.cache import cached, shared_server, unused_port
 from tests.support.paths import REPOSITORY
 
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
     from pipeline.run.folder import Run
 
 __all__ = ["REPOSITORY", "Merge", "Site", "finished", "merge", "merged", "published", "site"]
+
+
+class Site(curation.Site):
+    """As the demo's, in processes that start warm."""
+
+    def curate(
+        self, run: Path, *options: str, verb: str = "curate", recipe: str = "demo/recipes/demo.yaml"
+    ) -> subprocess.CompletedProcess[str]:
+        return warm.run(self.command(run, *options, verb=verb, recipe=recipe))
 
 
 def _build_demo(folder: Path) -> None:
@@ -94,8 +104,7 @@ def _build_merge(folder: Path) -> None:
         text.replace(str(WORLD), str(world.folder)).replace(f"127.0.0.1:{PORT}", world.allow_host), encoding="utf-8"
     )
     with serving(world.web, port):
-        command = Merge(world, recipe).command(folder / "run", 2)
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        done = warm.run(Merge(world, recipe).command(folder / "run", 2))
     assert done.returncode == 0, done.stderr
 
 

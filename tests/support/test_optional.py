@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 SKIPS = """
 import pytest
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.support import warm
 from tests.support.published import write_published
-from tests.trainer.test_train import ONE_THREAD, REPOSITORY, SMALL
+from tests.trainer.test_train import ONE_THREAD, SMALL
 from trainer.ablate import AblationError, Result, Spread, ablate, spreads, verdict
 from trainer.config import load_train_recipe
 from trainer.distributed import World
@@ -34,9 +35,7 @@ def command(folder: Path, *data: str, seeds: int = 2, out: str = "out") -> list[
 
 
 def ablation(folder: Path, *data: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(folder, *data), cwd=REPOSITORY, env=ONE_THREAD, capture_output=True, text=True, check=False
-    )
+    return warm.run(command(folder, *data), env=ONE_THREAD)
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +86,7 @@ def test_finished_trainings_are_not_done_again(folder: Path, done: subprocess.Co
 
 
 def test_a_signal_ends_the_ablation_with_130_and_names_the_training(folder: Path) -> None:
-    process = subprocess.Popen(
-        command(folder, "good", "swapped", out="stopped"),
-        cwd=REPOSITORY,
-        env=ONE_THREAD,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = warm.Process(command(folder, "good", "swapped", out="stopped"), env=ONE_THREAD)
     log = folder / "stopped" / "good" / "seed-0" / "log.jsonl"
     while not any("loss" in line for line in read_log(log)) and process.poll() is None:
         time.sleep(0.02)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,8 +14,9 @@ import torch
 from PIL import Image
 
 from benchmarks.reference import reference
+from tests.support import warm
 from tests.support.published import write_published
-from tests.trainer.test_train import REPOSITORY, train
+from tests.trainer.test_train import train
 from trainer.checkpoint import checkpoints, open_model
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def test_retrieval_of_a_checkpoint_is_the_same_through_cn_clip(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     checkpoint = checkpoints(tmp_path / "out")[-1]
     command = [sys.executable, "-m", "zhclip", "evaluate", "retrieval", str(checkpoint), str(data), "--json"]
-    printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    printed = warm.run(command).stdout
     ours = json.loads(printed.splitlines()[-1])
     expected = cn_clip_recall(checkpoint, data)
     for k, recall in expected.items():

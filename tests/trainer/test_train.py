@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support import warm
 from tests.support.paths import REPOSITORY
 from tests.support.published import write_published
 from trainer.checkpoint import checkpoints, load_checkpoint
@@ -63,9 +64,7 @@ def command(data: Path, out: Path, processes: int = 1, **changes: str) -> list[s
 
 def train(data: Path, out: Path, processes: int = 1, **changes: str) -> subprocess.CompletedProcess[str]:
     asked = command(data, out, processes, **changes)
-    return subprocess.run(
-        asked, cwd=REPOSITORY, env=ONE_THREAD, capture_output=True, text=True, check=False, timeout=300
-    )
+    return warm.run(asked, env=ONE_THREAD)
 
 
 def losses(out: Path) -> list[float]:
@@ -125,13 +124,7 @@ def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
     data: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
     for lines in (3, 9, 14):
-        process = subprocess.Popen(
-            command(data, tmp_path / "out"),
-            cwd=REPOSITORY,
-            env=ONE_THREAD,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = warm.Process(command(data, tmp_path / "out"), env=ONE_THREAD)
         while len(losses(tmp_path / "out")) < lines and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
@@ -146,13 +139,7 @@ def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
 def test_a_signal_writes_a_checkpoint_and_ends_with_130(
     data: Path, tmp_path: Path, undisturbed: Path, number: signal.Signals, options: list[str]
 ) -> None:
-    process = subprocess.Popen(
-        [*command(data, tmp_path / "out"), *options],
-        cwd=REPOSITORY,
-        env=ONE_THREAD,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = warm.Process([*command(data, tmp_path / "out"), *options], env=ONE_THREAD)
     while len(losses(tmp_path / "out")) < 6 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(number)
@@ -167,10 +154,8 @@ def test_a_signal_writes_a_checkpoint_and_ends_with_130(
 
 def test_stages_taken_one_by_one_are_those_of_one_training(data: Path, tmp_path: Path, undisturbed: Path) -> None:
     for stages in (1, 2):
-        done = subprocess.run(
-            [*command(data, tmp_path / "out"), "--stages", str(stages)], cwd=REPOSITORY, env=ONE_THREAD
-        )
-        assert done.returncode == 0
+        done = warm.run([*command(data, tmp_path / "out"), "--stages", str(stages)], env=ONE_THREAD)
+        assert done.returncode == 0, done.stderr
         position, _ = load_checkpoint(checkpoints(tmp_path / "out")[-1])
         assert (position.stage, position.step) == (stages, stages * STEPS // 2)
     assert losses(tmp_path / "out") == losses(undisturbed)

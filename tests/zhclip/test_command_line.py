@@ -178,6 +178,7 @@ def test_what_follows_two_dashes_reaches_beam(sold: tuple[Shop, Run], tmp_path: 
         assert set(RecordingRunner.workers) == {3}
 
 
+@pytest.mark.e2e
 def test_json_log_leaves_nothing_else_on_stderr(
     sold: tuple[Shop, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_json_log_leaves_nothing_else_on_stderr(
     assert "is not a run folder" in line["message"]
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "words, expected",
     [
@@ -226,6 +228,7 @@ def test_run_in_a_folder_with_an_unusual_name(words: tuple[str, ...], expected: 
     assert filled[-1] in done.output
 
 
+@pytest.mark.e2e
 def test_images_of_a_run_in_a_folder_with_an_unusual_name_are_fetched_again(shop: Shop, tmp_path: Path) -> None:
     run = curate(shop.recipe, tmp_path / ODD, workers=2)
     done = zhclip("retry", run.folder)
@@ -234,6 +237,7 @@ def test_images_of_a_run_in_a_folder_with_an_unusual_name_are_fetched_again(shop
     assert zhclip("verify", run.folder).exit_code == 0
 
 
+@pytest.mark.e2e
 def test_service_shows_a_run_in_a_folder_with_an_unusual_name(odd: Run) -> None:
     command = [sys.executable, "-m", "zhclip", "serve", str(odd.folder), "--port", "0"]
     with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as server:

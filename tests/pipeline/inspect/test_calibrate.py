@@ -207,6 +207,7 @@ def test_the_sample_follows_the_seed_and_nothing_else(scored: Run) -> None:
     assert given.mismatched == 0.25 and given.mismatched_given and given.precision[0] == 0.75
 
 
+@pytest.mark.slow
 def test_the_command_writes_numbers_curves_and_a_picture(copy: Run) -> None:
     done = CliRunner().invoke(app, ["calibrate", str(copy.folder), "--keep", "0.5", "--precision", "0.5"])
     assert done.exit_code == 0, done.output

@@ -155,6 +155,7 @@ def test_metrics(address: str, shelf: Path) -> None:
     assert "/runs/{run}/pairs" in timed and "some-name" not in answer.text
 
 
+@pytest.mark.e2e
 def test_with_a_token(shelf: Path) -> None:
     with command(str(shelf), "--host", "0.0.0.0", token=TOKEN) as (process, printed):
         address = f"http://127.0.0.1:{printed.rsplit(':', 1)[1]}"
@@ -179,6 +180,7 @@ def test_with_a_token(shelf: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.e2e
 def test_what_the_command_refuses(shelf: Path) -> None:
     def said(*options: str, token: str = "") -> str:
         line = [sys.executable, "-m", "zhclip", "serve", *options]

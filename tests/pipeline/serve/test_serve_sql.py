@@ -156,6 +156,7 @@ def test_what_runs_for_ever_is_stopped(pool: Pool, setup: Setup, query: str) -> 
     assert ask(pool, setup, "select 1")["rows"] == [["1"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [

@@ -26,6 +26,8 @@ from tests.pipeline.sources.image_set_files import coco_name, jpeg, region, writ
 from tests.support.loopback import Answer, Web
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("plan", "download")
 KILLED = """
 import sys

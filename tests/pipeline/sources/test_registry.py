@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.sources.registry import KINDS, SOURCE_KINDS
+from tests.support import warm
 from tests.support.paths import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -90,7 +91,7 @@ def zhclip(copy: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """The command line of the copy, run in its folder."""
     command = [sys.executable, "-m", "zhclip", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(copy)}
-    return subprocess.run(command, cwd=copy, env=environment, text=True, capture_output=True, check=False)
+    return warm.run(command, copy, environment)
 
 
 def planned(run: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pipeline.run.folder import Run
 from pipeline.stages.reasons import all_reasons, reason_of
 
 
-@pytest.mark.parametrize("name", ["finished", "merged"])
+@pytest.mark.parametrize("name", ["finished", pytest.param("merged", marks=pytest.mark.e2e)])
 def test_every_reason_of_a_run_is_declared_by_its_stage(name: str, request: pytest.FixtureRequest) -> None:
     run: Run = request.getfixturevalue(name)
     codes = query_ledger(run, "select distinct stage, unnest(reasons) as reason from ledger").to_pylist()

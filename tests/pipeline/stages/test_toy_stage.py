@@ -29,6 +29,7 @@ from tests.support.paths import REPOSITORY
 pytestmark = pytest.mark.e2e
 
 PAIRS = 40
+SCORED = "EvalImages()"  # the stage after that of scores
 TOY = '''
 """Toy: rejects pairs whose caption ends with an odd digit."""
 
@@ -104,7 +105,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def toyed(images: str, tmp_path_factory: pytest.TempPathFactory) -> Toyed:
     """The toy stands on scored pairs."""
-    return curated_with_the_toy("EvalImages()", images, tmp_path_factory.mktemp("toy"))
+    return curated_with_the_toy(SCORED, images, tmp_path_factory.mktemp("toy"))
 
 
 def curated_with_the_toy(before: str, images: str, folder: Path) -> Toyed:
@@ -137,14 +138,19 @@ def curated_with_the_toy(before: str, images: str, folder: Path) -> Toyed:
     return toyed
 
 
-@pytest.mark.parametrize("before", ["Download()", "EvalImages()", "Publish()"])
-def test_it_rejects_and_every_row_is_accounted_for(before: str, images: str, tmp_path: Path) -> None:
-    """On planned, scored or selected pairs."""
-    toyed = curated_with_the_toy(before, images, tmp_path)
-    status = json.loads(toyed.zhclip("status", str(toyed.run), "--json"))
+@pytest.fixture(params=["Download()", SCORED, "Publish()"])
+def anywhere(request: pytest.FixtureRequest, images: str, tmp_path: Path) -> Toyed:
+    """The toy stands on planned, scored or selected pairs."""
+    if request.param == SCORED:
+        return request.getfixturevalue("toyed")  # type: ignore[no-any-return]
+    return curated_with_the_toy(request.param, images, tmp_path)
+
+
+def test_it_rejects_and_every_row_is_accounted_for(anywhere: Toyed) -> None:
+    status = json.loads(anywhere.zhclip("status", str(anywhere.run), "--json"))
     (source,) = status["sources"]
     assert (source["read"], source["played"], source["waiting"]) == (PAIRS, PAIRS // 2, 0)
-    published = [row for path in toyed.run.glob("dataset/*.parquet") for row in pq.read_table(path).to_pylist()]
+    published = [row for path in anywhere.run.glob("dataset/*.parquet") for row in pq.read_table(path).to_pylist()]
     assert len(published) == source["published"] > 0
     assert all(int(row["caption"][-1]) % 2 == 0 for row in published)
     assert {"stage": "toy", "done": 3, "expected": 3} in status["stages"]

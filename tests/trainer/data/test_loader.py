@@ -176,6 +176,7 @@ def served(folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.server_close()
 
 
+@pytest.mark.slow
 def test_remote_shards_over_http_each_once_over_ranks_and_workers(publish):
     folder = publish(60, shards=6, broken=(4,))
     with served(folder) as (url, fetched):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
 from foundation.config import ConfigError
 from pipeline.inspect.check.check import RuleError, RuleResult, check
@@ -22,6 +21,7 @@ from pipeline.inspect.check.drift import p_value
 from pipeline.inspect.check.policy import DEFAULT, Policy, load_policy
 from pipeline.run.folder import Run
 from tests.support.runs import REPOSITORY
+from zhclip.app import app
 
 
 def policy(*rules: dict[str, Any]) -> Policy:
@@ -32,9 +32,8 @@ def verdict(run: Path, against: Path | None = None, **rule: Any) -> RuleResult:
     return check(run, policy(rule), against)[0]
 
 
-def zhclip(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "zhclip", *map(str, words)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+def zhclip(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def rows(run: Run, *folders: str) -> list[dict[str, Any]]:
@@ -183,13 +182,13 @@ def test_the_command_its_codes_and_its_json(finished: Run, tmp_path: Path) -> No
     path = tmp_path / "policy.yaml"
     path.write_text(yaml.safe_dump({"rules": [{"rule": "complete"}, {"rule": "pairs", "min": 1}]}), encoding="utf-8")
     done = zhclip("check", finished.folder, "--policy", path)
-    assert done.returncode == 0 and "passed" in done.stdout
+    assert done.exit_code == 0 and "passed" in done.stdout
     path.write_text(yaml.safe_dump({"rules": [{"rule": "pairs", "min": 10**7}]}), encoding="utf-8")
     done = zhclip("check", finished.folder, "--policy", path, "--json")
-    assert done.returncode == 1 and "failed" in json.dumps(json.loads(done.stdout))
-    assert zhclip("check", finished.folder, "--policy", tmp_path / "none.yaml").returncode == 2
-    assert zhclip("check", tmp_path, "--policy", path).returncode == 2
-    assert zhclip("check", finished.folder, "--policy", path, "--against", tmp_path).returncode == 2
+    assert done.exit_code == 1 and "failed" in json.dumps(json.loads(done.stdout))
+    assert zhclip("check", finished.folder, "--policy", tmp_path / "none.yaml").exit_code == 2
+    assert zhclip("check", tmp_path, "--policy", path).exit_code == 2
+    assert zhclip("check", finished.folder, "--policy", path, "--against", tmp_path).exit_code == 2
 
 
 def test_policies_that_ship_are_valid() -> None:

@@ -39,7 +39,7 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture(scope="module", params=["finished", "merged"])
+@pytest.fixture(scope="module", params=["finished", pytest.param("merged", marks=pytest.mark.e2e)])
 def run(request: pytest.FixtureRequest) -> Run:
     example: Run = request.getfixturevalue(request.param)
     return example
@@ -173,6 +173,7 @@ def test_galleries_show_what_they_say(run: Run, figures: Figures) -> None:
                 )
 
 
+@pytest.mark.slow
 def test_a_report_stands_alone_and_is_the_same_twice(run: Run, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert write_report(run.folder, tmp_path / name) < 15 * 2**20

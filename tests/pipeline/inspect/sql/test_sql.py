@@ -22,6 +22,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner, Result
 
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.catalog.images import image_places, read_image
@@ -29,6 +30,7 @@ from pipeline.inspect.catalog.views import VIEWS
 from pipeline.run.folder import Run, RunError
 from pipeline.stages.opening import read_run
 from tests.support.runs import REPOSITORY
+from zhclip.app import app
 
 COOKBOOK = re.findall(r"```sql\n(.*?)```", (REPOSITORY / "docs/sql.md").read_text(encoding="utf-8"), re.DOTALL)
 ENDLESS = "select count(*) from range(10000000000) a, range(10000000000) b"
@@ -42,12 +44,11 @@ MAY_BE_EMPTY = (
 )  # not in every run
 
 
-def zhclip(*words: object, given: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "zhclip", "sql", *map(str, words)]
-    return subprocess.run(command, cwd=REPOSITORY, input=given, capture_output=True, text=True, check=False, timeout=60)
+def zhclip(*words: object, given: str = "") -> Result:
+    return CliRunner().invoke(app, ["sql", *map(str, words)], input=given)
 
 
-@pytest.mark.parametrize("which", ["finished", "merged"])
+@pytest.mark.parametrize("which", ["finished", pytest.param("merged", marks=pytest.mark.e2e)])
 def test_every_question_of_the_cookbook_is_answered(which: str, request: pytest.FixtureRequest) -> None:
     assert len(COOKBOOK) >= 20
     run: Run = request.getfixturevalue(which)
@@ -108,13 +109,13 @@ def test_answers_as_table_csv_json_and_parquet(finished: Run, tmp_path: Path) ->
     with connect(finished.folder) as connection:
         expected = connection.execute(query).fetchall()
     shown = zhclip(finished.folder, query)
-    assert shown.returncode == 0 and expected[0][0] in shown.stdout and "the first 100 rows" in shown.stdout
+    assert shown.exit_code == 0 and expected[0][0] in shown.stdout and "the first 100 rows" in shown.stdout
     as_csv = list(csv.reader(zhclip(finished.folder, query, "--csv").stdout.splitlines()))
     assert [(row[0], row[1], json.loads(row[2])) for row in as_csv[1:]] == [row[:3] for row in expected]
     as_json = [json.loads(line) for line in zhclip(finished.folder, "-", "--json", given=query).stdout.splitlines()]
     assert [tuple(row.values()) for row in as_json] == expected
     done = zhclip(finished.folder, query, "--parquet", tmp_path / "answer.parquet")
-    assert done.returncode == 0 and pq.read_table(tmp_path / "answer.parquet")["key"].to_pylist() == [
+    assert done.exit_code == 0 and pq.read_table(tmp_path / "answer.parquet")["key"].to_pylist() == [
         row[0] for row in expected
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["answer.parquet"]
@@ -128,17 +129,18 @@ def test_a_table_fits_and_a_caption_cannot_command_the_terminal(finished: Run) -
     both = zhclip(finished.folder, "create table t as select 7 as a; from t; select 8 as b").stdout.split()
     assert [word for word in both if word in ("7", "8")] == ["7", "8"]
     odd = "select 1.5::decimal(4, 2) as a, interval 1 day as b, 'ab'::blob as c, {'d': 1} as d, null as e"
-    assert zhclip(finished.folder, odd, "--csv").returncode == 0
+    assert zhclip(finished.folder, odd, "--csv").exit_code == 0
 
 
 def test_what_cannot_be_answered(finished: Run, tmp_path: Path) -> None:
     wrong = zhclip(finished.folder, "select colour from pairs")
-    assert wrong.returncode == 1 and "colour" in wrong.stderr and "Traceback" not in wrong.stderr
-    assert zhclip(tmp_path, "from pairs").returncode == 2
-    assert zhclip(finished.folder, "from pairs", "--csv", "--json").returncode == 2
-    assert zhclip(finished.folder, "from pairs", "--attach", "no name=x").returncode == 2
+    assert wrong.exit_code == 1 and "colour" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert zhclip(tmp_path, "from pairs").exit_code == 2
+    assert zhclip(finished.folder, "from pairs", "--csv", "--json").exit_code == 2
+    assert zhclip(finished.folder, "from pairs", "--attach", "no name=x").exit_code == 2
 
 
+@pytest.mark.e2e
 def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
     with Terminal([sys.executable, "-m", "zhclip", "sql", str(finished.folder)], tmp_path) as terminal:
         terminal.until("sql>")
@@ -171,6 +173,7 @@ def test_a_prompt_in_a_terminal(finished: Run, tmp_path: Path) -> None:
     assert "from pairs;" in (tmp_path / "zhclip/sql_history").read_text(encoding="utf-8")
 
 
+@pytest.mark.e2e
 def test_ctrl_c_stops_a_query(finished: Run, tmp_path: Path) -> None:
     query = f"select 40 + 2 as ready; {ENDLESS}"
     with Terminal([sys.executable, "-m", "zhclip", "sql", str(finished.folder), query], tmp_path) as terminal:

@@ -123,6 +123,7 @@ def check_tar(path: Path, table: pa.Table) -> None:
         assert (row["original_width"], row["original_height"]) == (400, 300)
 
 
+@pytest.mark.slow
 def test_equal_bytes_become_equal_jpegs_whatever_the_threads(web: Web, tmp_path: Path) -> None:
     rows = rows_of([web.put(f"/{seed}.jpg", Answer(photo(seed))) for seed in range(20)])
     shards = []
@@ -190,6 +191,7 @@ def test_a_killed_child_fails_the_shard(web: Web, tmp_path: Path) -> None:
     assert not (tmp_path / "images.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_shard_past_its_deadline_is_killed(web: Web, tmp_path: Path) -> None:
     with pytest.raises(ShardFailed, match="not done after 3 s"):
         download_shard(rows_of([endless(web)]), tmp_path, web.config(deadline=600, shard_deadline=3))
@@ -202,6 +204,7 @@ def test_a_child_that_cannot_start_tells_why(tmp_path: Path) -> None:
         run_child([sys.executable, "-m", "pipeline.stages.download.child", "nothing.json"], tmp_path / "child.log", 60)
 
 
+@pytest.mark.slow
 def test_a_killed_parent_takes_its_child_along(web: Web, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PARENT, endless(web), str(tmp_path), web.config(deadline=600).model_dump_json()]
     parent = subprocess.Popen(command, cwd=REPOSITORY)

@@ -182,6 +182,7 @@ def test_options_are_part_of_a_scores_identity(config: Score) -> None:
     assert load_scorer(config).identity["mirror"] == "false" and load_scorer(config).identity["mask_text"] == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("package", "call", "extra"),
     [
