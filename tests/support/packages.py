@@ -40,7 +40,12 @@ class Packages:
         path.write_text("\n".join([*lines[:position], indent + line, *lines[position:], ""]), encoding="utf-8")
 
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return warm.run([sys.executable, *words], self.folder, self.environment)
+        if words[0] == "-m":
+            return warm.run([sys.executable, *words], self.folder, self.environment)
+        command = [sys.executable, *words]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
 
     def zhclip(self, *words: str) -> str:
         """What a command prints, which has to succeed."""
