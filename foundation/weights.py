@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from foundation.hub import ModelError
+from foundation.text import kind_of
 
 STATE_KEYS = ("state_dict", "model")  # where a training checkpoint keeps the weights
 
@@ -31,7 +32,7 @@ def read_state(files: Sequence[Path]) -> dict[str, Tensor]:
             if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
                 content = content[key]
         if not isinstance(content, Mapping):
-            raise ModelError(f"{path} holds a {type(content).__name__}, not named weights")
+            raise ModelError(f"{path} holds {kind_of(content)}, not named weights")
         tensors = {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
         state.update({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     return state

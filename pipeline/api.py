@@ -18,6 +18,7 @@ from pipeline.run.folder import Run
 from pipeline.run.names import RECIPE_FILE
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import COMMANDS as STAGES_OF_COMMAND
+from pipeline.stages.registry import STAGES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +49,8 @@ def curate(
     Args:
         recipe: a recipe, its file, or `builtin:NAME`; None continues a run with its own.
         run_folder: a new folder, or that of a run.
-        stages: names from `COMMANDS`; whatever their order here, they are done in the order of the flow.
+        stages: names from `COMMANDS`, not those of the stages that `status` shows; whatever their order here, they are done in
+            the order of the flow.
         workers: shards at a time on Beam's embedded runner; by default one a core.
         beam_options: as Beam's command line takes them, such as `["--runner=FlinkRunner"]`.
         progress: called as the run moves on; see `pipeline.runners.progress.ProgressReader` for when.
@@ -58,8 +60,7 @@ def curate(
         WorkFailed: shards could not be done (all others are committed), or more failed than the recipe allows.
     """
     _check_stages(stages)
-    if beam_options:
-        check_beam_options(beam_options)
+    check_beam_options(beam_options)
     if recipe is None:
         run = read_run(run_folder)
     else:
@@ -124,6 +125,7 @@ def retry(
     """
     from pipeline.runners import retry as downloads
 
+    check_beam_options(beam_options)
     run = _run(run)
     if not failed.shards:
         return 0
@@ -214,6 +216,8 @@ def check_beam_options(options: Sequence[str]) -> None:
     Raises:
         InvalidInput: it names the nearest known option.
     """
+    if not options:
+        return
     need("plan", "Beam")
     from pipeline.runners.options import check_beam_options as check
 
@@ -229,6 +233,8 @@ def _check_stages(stages: Sequence[str]) -> None:
     if isinstance(stages, str):
         raise InvalidInput(f"stages: expected a list of names, such as [{stages!r}]; found {stages!r}")
     for stage in stages:
+        if stage in STAGES and stage not in COMMANDS:
+            raise InvalidInput(f"{stage!r} is done by the command `{STAGES[stage].command}`: name that instead")
         if stage not in COMMANDS:
             raise InvalidInput(f"{stage!r} is no stage; stages are {', '.join(COMMANDS)}")
         for extra in {part.extra for part in STAGES_OF_COMMAND[stage]}:

@@ -92,8 +92,9 @@ def ablate(
                 update={"seed": seed, "data": recipe.data.model_copy(update={"shards": (path,)})}
             )
             out = folder / name / f"seed-{seed}"
+            trainer = Trainer(training, out, world)
             pin_recipe(out, training, world)
-            if Trainer(training, out, world).run() != DONE:
+            if trainer.run() != DONE:
                 raise AblationStopped(f"{out} was interrupted; run the same command again to continue")
             results += last_results(out, name, seed, len(indexes[name]))
     return results

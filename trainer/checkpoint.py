@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from foundation.errors import WorkFailed
+from foundation.errors import InvalidInput, WorkFailed
+from foundation.text import kind_of
 from trainer.config import load_train_recipe, presets
 from trainer.models.clip import ChineseCLIP, build_model
 from trainer.models.config import ModelConfig
@@ -26,6 +27,10 @@ NAME = re.compile(r"^checkpoint-(\d{8})\.pt$")
 
 class CheckpointError(WorkFailed):
     """A checkpoint that cannot be used; the message says why."""
+
+
+class NoCheckpoint(InvalidInput):
+    """A path that is no checkpoint at all."""
 
 
 @dataclass
@@ -66,13 +71,16 @@ def open_model(path: Path, preset: str | None = None) -> ChineseCLIP:
     """The model of a checkpoint of this trainer, which knows its own shape, or of a foreign one of a preset's shape.
 
     Raises:
+        NoCheckpoint: there is no such file or folder, or the file is no checkpoint.
         CheckpointError: a foreign checkpoint, and no preset named.
         ModelError: weights that do not fit.
     """
+    if not path.exists():
+        raise NoCheckpoint(f"{path}: no such file or folder")
     if preset:
         config = load_train_recipe(preset).model
     else:
-        state = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
+        state = _read(path) if path.is_file() else {}
         if "recipe" not in state:
             raise CheckpointError(
                 f"{path} does not say which model it holds; name it with --model ({', '.join(presets())})"
@@ -84,6 +92,18 @@ def open_model(path: Path, preset: str | None = None) -> ChineseCLIP:
     model = build_model(config)
     fill_model(model, str(path))
     return model.eval()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # pickle, zip and torch each have errors of their own
+        raise NoCheckpoint(f"{path} is no checkpoint, or a damaged one: PyTorch cannot read it") from error
+    if not isinstance(state, dict):
+        raise NoCheckpoint(f"{path} is no checkpoint: it holds {kind_of(state)}, not named weights")
+    return state
 
 
 def load_checkpoint(path: Path) -> tuple[Position, dict[str, Any]]:

@@ -70,8 +70,9 @@ def train(
         sets += [f"data.where={json.dumps(where)}"] if where else []
         loaded = load_train_recipe(recipe, sets)
         with join_world() as world:
+            trainer = Trainer(loaded, out, world)  # opens the data first: a mistyped path leaves no folder behind
             pin_recipe(out, loaded, world)
-            ended = Trainer(loaded, out, world).run(not fresh, stages)
+            ended = trainer.run(not fresh, stages)
             if world.first:
                 Console(stderr=True).print(f"{ended}: {out}", highlight=False)
         if ended != DONE:

@@ -91,12 +91,15 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the training after the step at hand, with a checkpoint."""
+        """SIGTERM, SIGINT and SIGHUP end the training after the step at hand, with a checkpoint; under nohup SIGHUP does not."""
 
         def stop(*_: object) -> None:
             self.signalled = True
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, stop) for number in numbers}
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from foundation.text import shown
+from foundation.text import counted, kind_of, shown
 
 Steps = tuple[str | int, ...]
 
@@ -25,11 +25,24 @@ class Problem:
 
 def problems(model: type[BaseModel], error: ValidationError) -> Iterator[Problem]:
     """What is wrong, in the order in which pydantic found it."""
-    for details in error.errors():
+    errors = error.errors()
+    for details in errors:
+        if _follows_from_others(details, errors):
+            continue
         steps, parent = _locate(model, details["loc"])
         if details["type"] == "union_tag_invalid":
             steps = (*steps, _tag_name(details))
         yield Problem(steps, _message(details, parent))
+
+
+def _follows_from_others(details: Any, errors: Sequence[Any]) -> bool:
+    """Whether a list is called too short only because pydantic does not count its items that are wrong themselves."""
+    given, loc = details["input"], details["loc"]
+    return (
+        details["type"] == "too_short"
+        and len(given) >= details["ctx"]["min_length"]
+        and any(other["loc"][: len(loc)] == loc for other in errors if other is not details)
+    )
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -110,6 +123,14 @@ def _message(details: Any, parent: Any) -> str:
             return f"`{_tag_name(details)}` is needed"
         case "missing":
             return "a value is needed"
+        case "too_short":
+            return (
+                f"at least {counted(context['min_length'], 'item')} needed; found {context['actual_length'] or 'none'}"
+            )
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"a mapping is needed{_given(details)}"
+        case "tuple_type" | "list_type":
+            return f"a list is needed{_given(details)}"
     message = details["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:] + _given(details)
 
@@ -121,7 +142,7 @@ def _given(details: Any) -> str:
         return f"; found {shown(given)}"
     if not details["type"].endswith("_type"):
         return ""
-    return "; found a list" if isinstance(given, list | tuple) else "; found a mapping"
+    return f"; found {kind_of(given)}"
 
 
 def _tag_name(details: Any) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from foundation.config.explain import Steps, problems
 from foundation.config.model import ConfigError
 from foundation.config.override import Override, parse_override
-from foundation.text import counted
+from foundation.text import counted, kind_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -44,7 +44,7 @@ def parse(model: type[Model], text: str, path: str, overrides: Sequence[str] = (
     content = _parse(path, text)
     if not isinstance(content, dict):
         needed = " and ".join(f"`{name}`" for name, field in model.model_fields.items() if field.is_required())
-        raise ConfigError(f"{path}: a {kind} is a mapping with {needed}; found {type(content).__name__}")
+        raise ConfigError(f"{path}: a {kind} is a mapping with {needed}; found {kind_of(content)}")
     parsed = [parse_override(text) for text in overrides]
     for override in parsed:
         override.apply(content)
@@ -90,8 +90,9 @@ def _explain(
     model: type[BaseModel], error: ValidationError, path: str, text: str, overrides: Sequence[Override], kind: str
 ) -> str:
     root = yaml.compose(text)
-    lines = [f"{path}: {counted(error.error_count(), 'error')}"]
-    for problem in problems(model, error):
+    all_problems = list(problems(model, error))
+    lines = [f"{path}: {counted(len(all_problems), 'error')}"]
+    for problem in all_problems:
         override = next((o for o in reversed(overrides) if o.steps == problem.steps[: len(o.steps)]), None)
         where = f"--set {override.text}" if override else _place(path, root, problem.steps)
         name = ".".join(map(str, problem.steps)) or f"the {kind}"

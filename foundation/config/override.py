@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from foundation.config.model import ConfigError
+from foundation.text import shown
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Override:
             return str(step)
         path = ".".join(map(str, self.steps[:depth]))
         if not isinstance(target, list):
-            raise ConfigError(f"--set {self.text}: {path} is {target!r}, which holds no `{step}`")
+            raise ConfigError(f"--set {self.text}: {path} is {shown(target)}, which holds no `{step}`")
         if not isinstance(step, int) or step >= len(target):
             raise ConfigError(f"--set {self.text}: {path} is a list of {len(target)}, counted from 0; found {step}")
         return step

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -75,12 +75,22 @@ class Manifest:
 class Run:
     """One run folder, with the recipe that it was started with (picklable: workers receive it as it is).
 
-    `pipeline.stages.opening` makes one; stages are known to it by name.
+    `read_run` opens one in its folder, `open_run` and `curate` start or continue one: all three are names of `pipeline`.
     """
 
     folder: Path
     recipe: Recipe
     stages: Mapping[str, StageLayout]  # all of them, in order, also those that this recipe does not need
+
+    def __new__(cls, *values: Any, **named: Any) -> Self:
+        """As of any class, but a folder alone is refused; unpickling gives no values at all.
+
+        Raises:
+            RunError: what to call instead.
+        """
+        if len(values) + len(named) == 1:
+            raise RunError("a folder alone makes no Run: open it with `pipeline.read_run(folder)`")
+        return super().__new__(cls)
 
     def digest(self, stage: str) -> str:
         """The digest that a manifest of `stage` must carry to count."""

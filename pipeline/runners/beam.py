@@ -101,5 +101,5 @@ def _describe(stage: str, failed: list[Path]) -> str:
     for path in failed[:3]:
         last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
         lines.append(f"  {path.stem}: {last}")
-    lines.append(f"Whole errors: {failed[0].parent}. Run the same command again to continue.")
+    lines.append(f"Full errors: {failed[0].parent}. Run the same command again to continue.")
     return "\n".join(lines)

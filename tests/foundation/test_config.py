@@ -73,8 +73,8 @@ def test_what_is_read_survives_both_ways_of_writing_it(tmp_path: Path) -> None:
     [
         (b"name: \xff\n", "FILE: not UTF-8: invalid start byte at byte 6"),
         ("name: x\nrules: [unclosed\n", "FILE:3: not YAML: "),
-        ("- a list\n", "FILE: a policy is a mapping with `rules`; found list"),
-        ("", "FILE: a policy is a mapping with `rules`; found NoneType"),
+        ("- a list\n", "FILE: a policy is a mapping with `rules`; found a list"),
+        ("", "FILE: a policy is a mapping with `rules`; found nothing"),
         ("name: x\n", "FILE: 1 error\n  FILE  rules: a value is needed"),
         ("nam: x\n" + GOOD, "FILE: 1 error\n  FILE:1  nam: unknown name; did you mean `name`?"),
         (GOOD + "  eithr: 3\n", "  FILE:6  rules.1.eithr: unknown name; did you mean `either`?"),
@@ -93,6 +93,21 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, content: str | byte
 @pytest.mark.parametrize("given, kind", [("rules: [1]\nname: [a]", "a list"), ("rules: {a: 1}", "a mapping")])
 def test_a_list_or_a_mapping_in_the_place_of_another_value_is_named(tmp_path: Path, given: str, kind: str) -> None:
     assert f"; found {kind}" in refusal(write(tmp_path, given))
+
+
+def test_a_wrong_item_does_not_make_its_list_too_short() -> None:
+    class Stages(Config):
+        stages: tuple[Share, ...] = value(..., "stages", min_length=1)
+
+    def said(content: str) -> str:
+        with pytest.raises(ConfigError) as error:
+            parse(Stages, content, "FILE")
+        return str(error.value)
+
+    assert said("stages: [{rule: share, of: {a: 2}}]").startswith("FILE: 1 error\n  FILE:1  stages.0.of.a: ")
+    assert said("stages: []") == "FILE: 1 error\n  FILE:1  stages: at least 1 item needed; found none"
+    assert said("stages:") == "FILE: 1 error\n  FILE:1  stages: a list is needed; found nothing"
+    assert said("stages: [3]") == "FILE: 1 error\n  FILE:1  stages.0: a mapping is needed; found 3"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -176,10 +191,25 @@ def test_two_long_values_are_shown_where_they_differ() -> None:
     assert "xold" in line and "xnew" in line and len(line) < 200
 
 
+def write_log(folder: Path) -> None:
+    """The log of a training that did a step."""
+    (folder / "log.jsonl").write_text('{"step": 1, "loss": 2.5}\n', encoding="utf-8")
+
+
+def test_a_folder_in_which_no_step_was_done_takes_another_recipe(tmp_path: Path) -> None:
+    with join_world() as world:
+        pin_recipe(tmp_path, load_train_recipe("tiny"), world)
+        (tmp_path / "log.jsonl").write_text('{"step": 0, "evaluation": "muge"}\n', encoding="utf-8")
+        recipe = load_train_recipe("tiny", ["seed=7"])
+        pin_recipe(tmp_path, recipe, world)
+    assert load_train_recipe(str(tmp_path / "recipe.yaml")) == recipe
+
+
 def test_a_changed_value_inside_a_list_is_named_by_its_path(tmp_path: Path) -> None:
     before, after = (load_train_recipe("tiny", [f"stages.0.steps={steps}"]) for steps in (5, 6))
     with join_world() as world:
         pin_recipe(tmp_path, before, world)
+        write_log(tmp_path)
         with pytest.raises(OtherRecipe, match=r"\n  stages\.0\.steps: 5 → 6\n"):
             pin_recipe(tmp_path, after, world)
 
@@ -190,6 +220,7 @@ def test_a_training_continues_with_a_recipe_that_lacks_what_came_later_and_not_w
     recipe, path = load_train_recipe("tiny"), tmp_path / "recipe.yaml"
     with join_world() as world:
         pin_recipe(tmp_path, recipe, world)
+        write_log(tmp_path)
         assert load_train_recipe(str(path)) == recipe
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         del content["compile"]

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.support import warm
 from tests.support.paths import REPOSITORY
 from tests.support.published import write_published
 from trainer.checkpoint import checkpoints, load_checkpoint
 from trainer.log import read_log
+from zhclip.app import app
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +137,9 @@ def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
         assert torch.equal(weights(tmp_path / "out")[name], tensor), name
 
 
-@pytest.mark.parametrize(("number", "options"), [(signal.SIGTERM, []), (signal.SIGINT, ["--stages", "1"])])
+@pytest.mark.parametrize(
+    ("number", "options"), [(signal.SIGTERM, []), (signal.SIGINT, ["--stages", "1"]), (signal.SIGHUP, [])]
+)
 def test_a_signal_writes_a_checkpoint_and_ends_with_130(
     data: Path, tmp_path: Path, undisturbed: Path, number: signal.Signals, options: list[str]
 ) -> None:
@@ -187,6 +191,29 @@ def test_another_recipe_in_the_same_folder_is_refused(data: Path, undisturbed: P
     done = train(data, undisturbed, seed="7")
     assert done.returncode == 2
     assert "seed: 0 → 7" in done.stderr
+
+
+def test_mistyped_data_leave_no_folder_behind(tmp_path: Path) -> None:
+    done = train(tmp_path / "nodata", tmp_path / "out")
+    assert done.returncode == 2
+    assert "nodata" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("export", "{file}", "{folder}/out"), ("evaluate", "retrieval", "{file}", "{folder}")]
+)
+def test_a_file_that_is_no_checkpoint_is_said_in_a_sentence(tmp_path: Path, words: tuple[str, ...]) -> None:
+    for name, content, message in (
+        ("notes.pt", b"not a checkpoint\n", "notes.pt is no checkpoint, or a damaged one: PyTorch cannot read it"),
+        ("missing.pt", None, "missing.pt: no such file or folder"),
+    ):
+        file = tmp_path / name
+        if content is not None:
+            file.write_bytes(content)
+        done = CliRunner().invoke(app, [word.format(file=file, folder=tmp_path) for word in words])
+        assert done.exit_code == 2, done.output
+        assert done.stderr == f"zhclip: {tmp_path}/{message}\n"
 
 
 def test_a_loss_that_is_no_number_is_named_with_its_step(data: Path, tmp_path: Path) -> None:

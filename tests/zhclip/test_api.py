@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import InvalidInput
-from pipeline import COMMANDS, Run, curate, read_run, run_stages, status
+from pipeline import COMMANDS, Run, curate, read_run, retry, run_stages, status
 from pipeline.runners.progress import Progress
+from pipeline.runners.retry import Retry
 from tests.support.paths import REPOSITORY
 from tests.zhclip.shop import BROKEN, PICTURES, Shop
 
@@ -48,6 +49,16 @@ def test_package_itself_loads_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert "pydantic" not in done.stdout.split()
     assert "pipeline" in done.stdout.split()
+
+
+def test_a_run_is_opened_by_a_function_that_the_error_names(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"open it with `pipeline\.read_run\(folder\)`"):
+        Run(tmp_path)  # type: ignore[call-arg]
+
+
+def test_retry_checks_the_options_for_beam_before_it_looks_for_work(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="did you mean --parallelism"):
+        retry(tmp_path, Retry([], {}), beam_options=["--parallelsm=3"])
 
 
 def test_every_documented_function_exists() -> None:
@@ -99,6 +110,8 @@ def test_stage_that_is_none_and_option_that_is_none_are_refused_before_a_run_is_
     shop, _ = sold
     with pytest.raises(InvalidInput, match="'scores' is no stage; stages are translate, plan"):
         curate(shop.recipe, tmp_path / "run", stages=["scores"])
+    with pytest.raises(InvalidInput, match="'read' is done by the command `plan`"):
+        curate(shop.recipe, tmp_path / "run", stages=["read"])
     with pytest.raises(InvalidInput, match="expected a list of names"):
         curate(shop.recipe, tmp_path / "run", stages="plan")
     with pytest.raises(InvalidInput, match="did you mean --parallelism"):

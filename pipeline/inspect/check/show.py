@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from foundation.text import counted
 from pipeline.inspect.check.check import RuleResult
 from pipeline.inspect.check.rule import PREVIOUS, Measured, Rule
 
@@ -75,8 +76,10 @@ def _print_next(run: str, against: str | None, result: RuleResult, worst: Measur
 
 def _last_line(results: Sequence[RuleResult]) -> str:
     counts = {state: sum(_state(result) == state for result in results) for state in MARKS}
-    names = {"passed": "passed", "failed": "failed", "warned": "to look at", "skipped": "skipped"}
-    text = ", ".join(f"{count} {names[state]}" for state, count in counts.items() if count)
+    texts = {state: f"{count} {state}" for state, count in counts.items() if count}
+    if counts["warned"]:
+        texts["warned"] = counted(counts["warned"], "warning")
+    text = ", ".join(texts.values())
     return f"\n[bold red]failed[/]: {text}" if counts["failed"] else f"\n[bold green]passed[/]: {text}"
 
 

@@ -186,6 +186,10 @@ def test_the_command_its_codes_and_its_json(finished: Run, tmp_path: Path) -> No
     path.write_text(yaml.safe_dump({"rules": [{"rule": "pairs", "min": 10**7}]}), encoding="utf-8")
     done = zhclip("check", finished.folder, "--policy", path, "--json")
     assert done.exit_code == 1 and "failed" in json.dumps(json.loads(done.stdout))
+    rules = [{"rule": "pairs", "min": 10**7, "severity": "warn"}, {"rule": "complete"}]
+    path.write_text(yaml.safe_dump({"rules": rules}), encoding="utf-8")
+    done = zhclip("check", finished.folder, "--policy", path)
+    assert done.exit_code == 0 and done.stdout.endswith("passed: 1 passed, 1 warning\n")
     assert zhclip("check", finished.folder, "--policy", tmp_path / "none.yaml").exit_code == 2
     assert zhclip("check", tmp_path, "--policy", path).exit_code == 2
     assert zhclip("check", finished.folder, "--policy", path, "--against", tmp_path).exit_code == 2
