@@ -16,7 +16,7 @@ from foundation.text import counted
 from pipeline.inspect.funnel import SourceFunnel, by_stage, reasons, source_funnels
 from pipeline.run.folder import Run
 from pipeline.run.names import LAYOUT_FILE
-from pipeline.run.outcomes import WAITING
+from pipeline.run.outcomes import undecided
 from pipeline.stages.registry import OUTCOMES, STAGES, enabled
 
 
@@ -125,5 +125,5 @@ def _outcome_table(part: list[SourceFunnel], funnels: list[SourceFunnel], comple
     for key, (_, outcome) in OUTCOMES.items():
         published = key == "published"
         add(outcome.label, lambda funnel, key=key: funnel.outcomes[key], "bold green" if published else "", published)  # type: ignore[misc]
-    add("missing" if complete else WAITING.label, lambda funnel: funnel.waiting)
+    add(undecided(complete).label, lambda funnel: funnel.waiting)
     return table

@@ -29,3 +29,11 @@ class Outcome:
 
 
 WAITING = Outcome("waiting", "still to do", description="Rows that a later stage has yet to decide on.")
+MISSING = Outcome(
+    "waiting", "missing", description="Such rows in a complete run: they are lost, and `zhclip verify` says where."
+)
+
+
+def undecided(complete: bool) -> Outcome:
+    """The outcome of rows that came out nowhere, in a run that is complete or not."""
+    return MISSING if complete else WAITING

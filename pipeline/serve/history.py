@@ -1,13 +1,18 @@
-"""The history of a pair in words, stage by stage."""
+"""The history of a pair in words, stage by stage, in the order of the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.inspect.funnel import FIRST
 from pipeline.inspect.readable import size
+from pipeline.run.outcomes import WAITING, Outcome
 from pipeline.serve.pair import Pair
+from pipeline.serve.segments import PUBLISHED, RULES
+from pipeline.stages.base import Stage
+from pipeline.stages.registry import STAGES, outcome_of
 
 
 @dataclass(frozen=True)
@@ -21,90 +26,111 @@ class Event:
     detail: str = ""
 
 
-def history(pair: Pair) -> list[Event]:
-    """The events of all stages in order, up to the one that dropped the pair."""
+def history(pair: Pair, stages: Iterable[Stage]) -> list[Event]:
+    """The events of a run's stages in order, up to the one that dropped the pair."""
     events: list[Event] = []
-    for event in _events(pair):
+    for event in _events(pair, stages):
         events.append(event)
         if event.state == "dropped":
             break
     return events
 
 
-def state_of(pair: Pair) -> str:
-    """The state of a pair as the list shows it: published, kept, rejected, failed or waiting."""
-    lost = [entry for entry in pair.entries if entry["stage"] != "filter" or not pair.plan]
+def outcome_of_pair(pair: Pair) -> Outcome:
+    """What became of a pair, as the list and its page show it."""
+    losses = _losses(pair)
     if pair.published:
-        return "published"
-    if lost:
-        return str(lost[-1]["outcome"])
-    return "kept" if pair.decision and pair.decision["keep"] else "waiting"
+        return outcome_of(PUBLISHED.stage)
+    return outcome_of(losses[-1]["stage"], losses[-1]["outcome"]) if losses else WAITING
 
 
 def met_again(pair: Pair) -> list[dict[str, Any]]:
     """Ledger entries of further rows with the same url and caption as this pair, which is itself planned."""
-    return [entry for entry in pair.entries if entry["stage"] == "filter"] if pair.plan else []
+    return [entry for entry in pair.entries if entry["stage"] == RULES.stage] if pair.plan else []
 
 
-def _events(pair: Pair) -> Iterator[Event]:
-    yield Event("Metadata", "done", f"Row {pair.text['row']:,} of {pair.text['file']}, source {pair.text['source']}.")
-    if pair.plan:
-        yield Event("Rules", "done", f"Kept by all rules; planned in shard {pair.plan['shard']}.")
-    else:
-        yield _dropped("Rules", pair, "filter")
-    yield _downloaded(pair)
-    yield _scored(pair)
-    yield _selected(pair)
-    yield _published(pair)
+def _losses(pair: Pair) -> list[dict[str, Any]]:
+    """The ledger entries of the pair itself."""
+    again = met_again(pair)
+    return [entry for entry in pair.entries if entry not in again]
 
 
-def _downloaded(pair: Pair) -> Event:
-    row = pair.download
-    if row and row["status"] == "ok":
-        stored = f"Stored with {_pixels(row, '')}, {size(row['length'])}"
-        original = f"{_pixels(row, 'original_')}, {size(row['original_bytes'])}"
-        kind = f", {row['content_type']}" if row["content_type"] else ""
-        return Event("Image", "done", f"{stored}; as it was fetched: {original}{kind}.")
-    return _dropped("Image", pair, "download")
+def _events(pair: Pair, stages: Iterable[Stage]) -> Iterator[Event]:
+    """One for each stage that decides on rows: what it did, or that it has still to do it."""
+    losses = {entry["stage"]: entry for entry in _losses(pair)}
+    flow = list(STAGES)
+    last = max(map(flow.index, {FIRST, *pair.rows, *pair.passed, *losses}))
+    for stage in stages:
+        title = stage.label.capitalize()
+        if not stage.outcomes:
+            continue
+        if entry := losses.get(stage.name):
+            became = f"{outcome_of(stage.name, entry['outcome']).label.capitalize()}."
+            yield Event(title, "dropped", became, entry["reasons"], entry["detail"] or "")
+        elif text := TEXTS.get(stage.name, _nothing)(pair):
+            yield Event(title, "done", text)
+        elif flow.index(stage.name) <= last:
+            yield Event(title, "done", "Handed on.")
+        else:
+            yield Event(title, "waiting", f"{WAITING.label.capitalize()}.")
 
 
-def _scored(pair: Pair) -> Event:
+def _nothing(_: Pair) -> str:
+    return ""
+
+
+def _read(pair: Pair) -> str:
+    return f"Row {pair.text['row']:,} of {pair.text['file']}, source {pair.text['source']}."
+
+
+def _filtered(pair: Pair) -> str:
+    return f"Kept by all rules; planned in shard {pair.plan['shard']}." if pair.plan else ""
+
+
+def _downloaded(pair: Pair) -> str:
+    row = pair.rows.get("download")
+    if not row or row["status"] != "ok":
+        return ""
+    stored = f"Stored with {_pixels(row, '')}, {size(row['length'])}"
+    original = f"{_pixels(row, 'original_')}, {size(row['original_bytes'])}"
+    kind = f", {row['content_type']}" if row["content_type"] else ""
+    return f"{stored}; as it was fetched: {original}{kind}."
+
+
+def _scored(pair: Pair) -> str:
     if not pair.score:
-        return _dropped("Score", pair, "score")
-    limit = pair.decision["min_score"] if pair.decision else None
-    threshold = (
-        ""
-        if pair.decision is None
-        else "; its source has no threshold"
-        if limit is None
-        else f"; threshold {limit:.4g}"
-    )
-    return Event("Score", "done", f"{pair.score['score']:.4f}{threshold}.")
+        return ""
+    score, decision = f"{pair.score['score']:.4f}", pair.rows.get("select")
+    if decision is None:
+        return f"{score}."
+    limit = decision["min_score"]
+    return f"{score}; its source has no threshold." if limit is None else f"{score}; threshold {limit:.4g}."
 
 
-def _selected(pair: Pair) -> Event:
-    if pair.decision and pair.decision["keep"]:
-        return Event("Selection", "done", "Kept.")
-    return _dropped("Selection", pair, "select")
+def _selected(pair: Pair) -> str:
+    decision = pair.rows.get("select")
+    return "Kept." if decision and decision["keep"] else ""
 
 
-def _published(pair: Pair) -> Event:
+def _published(pair: Pair) -> str:
     row = pair.published
     if not row:
-        return Event("Publication", "waiting", "Not published yet.")
+        return ""
     last = row["offset"] + row["length"] - 1
-    return Event("Publication", "done", f"Image in dataset/{row['tar']}, bytes {row['offset']:,} to {last:,}.")
-
-
-def _dropped(title: str, pair: Pair, stage: str) -> Event:
-    """The event of the stage's ledger entry, or a waiting one where it has none."""
-    for entry in pair.entries:
-        if entry["stage"] == stage:
-            verb = "Failed." if entry["outcome"] == "failed" else "Dropped here."
-            return Event(title, "dropped", verb, entry["reasons"], entry["detail"] or "")
-    return Event(title, "waiting", "Not yet.")
+    return f"Image in {row['folder']}/{row['tar']}, bytes {row['offset']:,} to {last:,}."
 
 
 def _pixels(row: dict[str, Any], prefix: str) -> str:
     width, height = row[f"{prefix}width"], row[f"{prefix}height"]
     return f"{width} × {height} pixels" if width else "unknown size"
+
+
+TEXTS: Mapping[str, Callable[[Pair], str]] = {
+    "read": _read,
+    "filter": _filtered,
+    "download": _downloaded,
+    "score": _scored,
+    "select": _selected,
+    "publish": _published,
+}
+"""What a stage did with a pair that it handed on; empty where its files do not say. A stage that is not here hands on."""

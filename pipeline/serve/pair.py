@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,19 @@ import pyarrow.parquet as pq
 
 from foundation.errors import InvalidInput
 from pipeline.serve.live_run import LiveRun
-from pipeline.serve.segments import LOSS_SEGMENTS, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
+from pipeline.serve.segments import LEDGERS, PLAN, PUBLISHED, RULES, SEGMENTS, Segment
 from pipeline.stages.dedup_images.tables import CLUSTERS_ENDING, SHARD
 from pipeline.stages.layout import read_layout
+from pipeline.stages.registry import STAGES
 
 MAX_MEMBERS = 60  # of a cluster that are shown
-STAGES_OF_ROWS = {"download": "download", "score": "score", "decision": "select"}
+IN_PLAN_SHARDS = tuple(name for name, stage in STAGES.items() if stage.per_plan_shard)
+WITH_ROWS = tuple(
+    name
+    for name in IN_PLAN_SHARDS
+    if any(view.ending == ".parquet" and "key" in view.schema.names for view in STAGES[name].views)
+)
+"""Stages whose file of a plan shard has a row for each pair that they know."""
 
 
 class NoSuchPair(InvalidInput, LookupError):
@@ -27,17 +35,29 @@ class NoSuchPair(InvalidInput, LookupError):
 
 @dataclass
 class Pair:
-    """The pair's rows in the run's files; None where there is none (yet), or it was deleted."""
+    """What the run's files hold of the pair."""
 
     key: str
-    plan: dict[str, Any] | None = None
-    download: dict[str, Any] | None = None
-    score: dict[str, Any] | None = None
-    decision: dict[str, Any] | None = None
-    published: dict[str, Any] | None = None
-    entries: list[dict[str, Any]] = field(default_factory=list)  # of the ledger
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # stage → its row; none (yet), or it was deleted
+    passed: set[str] = field(default_factory=set)  # stages that have done its plan shard
+    entries: list[dict[str, Any]] = field(default_factory=list)  # of the ledger, in the order of the flow
     members: list[dict[str, Any]] = field(default_factory=list)  # of its cluster, itself among them
     cluster_size: int = 0
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """Its row in the plan: the rules kept it."""
+        return self.rows.get(PLAN.stage)
+
+    @property
+    def score(self) -> dict[str, Any] | None:
+        """Its row of the score stage."""
+        return self.rows.get("score")
+
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """Its row in the index of a published shard."""
+        return self.rows.get(PUBLISHED.stage)
 
     @property
     def text(self) -> dict[str, Any]:
@@ -57,15 +77,19 @@ def read_pair(connection: duckdb.DuckDBPyConnection, live_run: LiveRun, key: str
     pair = Pair(key)
     shard = shard_of(live_run, PLAN, key)
     if shard:
-        pair.plan = _row(connection, live_run, "plan", shard, key)
-        for name, stage in STAGES_OF_ROWS.items():
-            setattr(pair, name, _row(connection, live_run, stage, shard, key))
-        for segment in LOSS_SEGMENTS:
-            pair.entries += _entries(connection, live_run, segment, [shard], key)
+        pair.passed = {name for name in IN_PLAN_SHARDS if shard in live_run.run.committed(name)}
+        _add_rows(connection, live_run, pair, WITH_ROWS, shard)
     published = shard_of(live_run, PUBLISHED, key)
     if published:
-        pair.published = _row(connection, live_run, "publish", published, key)
-    pair.entries = _entries(connection, live_run, RULES, _rule_shards(live_run, pair, position), key) + pair.entries
+        _add_rows(connection, live_run, pair, [PUBLISHED.stage], published)
+    for segment in {segment.stage: segment for segment in LEDGERS.values()}.values():
+        if segment is RULES:
+            shards = _rule_shards(live_run, pair, position)
+        elif segment.stage in IN_PLAN_SHARDS:
+            shards = [shard] if shard else []
+        else:
+            shards = list(live_run.run.committed(segment.stage))
+        pair.entries += _entries(connection, live_run, segment, shards, key)
     if not (pair.plan or pair.published or pair.entries):
         raise NoSuchPair(key)
     _add_cluster(connection, live_run, pair)
@@ -91,14 +115,15 @@ def _first_key(live_run: LiveRun, segment: Segment, shard: str) -> str:
     return first_key
 
 
-def _row(
-    connection: duckdb.DuckDBPyConnection, live_run: LiveRun, stage: str, shard: str, key: str
-) -> dict[str, Any] | None:
-    if shard not in live_run.run.committed(stage):
-        return None
-    path = str(live_run.run.path(stage, f"{shard}.parquet"))
-    rows = _select(connection, [path], key)
-    return {"shard": shard, "folder": live_run.run.stages[stage].folder, **rows[0]} if rows else None
+def _add_rows(
+    connection: duckdb.DuckDBPyConnection, live_run: LiveRun, pair: Pair, stages: Iterable[str], shard: str
+) -> None:
+    """Add the pair's row of each stage that has done a shard and knows the pair."""
+    for stage in stages:
+        if shard in live_run.run.committed(stage):
+            path = str(live_run.run.path(stage, f"{shard}.parquet"))
+            for row in _select(connection, [path], pair.key)[:1]:
+                pair.rows[stage] = {"shard": shard, "folder": live_run.run.stages[stage].folder, **row}
 
 
 def _entries(

@@ -9,7 +9,9 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from foundation.text import counted
-from pipeline.serve.history import history, met_again, state_of
+from pipeline.inspect.funnel import FIRST
+from pipeline.run.outcomes import WAITING
+from pipeline.serve.history import history, met_again, outcome_of_pair
 from pipeline.serve.images import has_picture, picture
 from pipeline.serve.listing import Position, SearchResults, count, find, read_position, rows_to_search
 from pipeline.serve.live_run import LiveRun
@@ -18,6 +20,7 @@ from pipeline.serve.render import page, path
 from pipeline.serve.search import KEY, WHERE, Search, read_search
 from pipeline.serve.service import Service, service
 from pipeline.serve.thumbnails import Thumbnail, thumbnails
+from pipeline.stages.registry import PUBLISHED, STAGES, enabled
 
 router = APIRouter()
 State = Annotated[Service, Depends(service)]
@@ -76,8 +79,9 @@ def pair(run: str, key: str, request: Request, state: State) -> Response:
         "pair.html",
         run=run,
         pair=pair_rows,
-        state=state_of(pair_rows),
-        events=history(pair_rows),
+        outcome=outcome_of_pair(pair_rows),
+        events=history(pair_rows, enabled(live_run.run.recipe)),
+        titles={name: stage.label.capitalize() for name, stage in STAGES.items()},
         again=met_again(pair_rows),
         has_image=_stored(pair_rows) and has_picture(live_run, key, bool(pair_rows.published)),
         members=members,
@@ -103,13 +107,13 @@ def _check(key: str) -> None:
 
 def _has_image(live_run: LiveRun, thumbnail: Thumbnail) -> bool:
     """Whether its image was stored, and is there."""
-    published = thumbnail.state == "published"
+    published = thumbnail.outcome == PUBLISHED
     return thumbnail.has_image and has_picture(live_run, thumbnail.position.key, published)
 
 
 def _stored(pair: Pair) -> bool:
     """Whether its image was stored at some time."""
-    return bool(pair.published or (pair.download and pair.download["length"]))
+    return bool(pair.published or ("download" in pair.rows and pair.rows["download"]["length"]))
 
 
 def _neighbours(results: SearchResults, after: Position | None, before: Position | None) -> dict[str, Any]:
@@ -125,9 +129,9 @@ def _neighbours(results: SearchResults, after: Position | None, before: Position
 
 
 def _outcome_choices(live_run: LiveRun, search: Search) -> dict[str, str]:
-    """The outcomes to choose from: pairs are on the way only while a run is at work."""
-    waiting = search.where == "waiting" or not live_run.progress().complete
-    return {name: text for name, text in WHERE.items() if name != "waiting" or waiting}
+    """The outcomes to choose from: pairs wait only while a run is at work."""
+    waiting = search.where == WAITING.key or not live_run.progress().complete
+    return {name: text for name, text in WHERE.items() if name != WAITING.key or waiting}
 
 
 def _reasons(live_run: LiveRun) -> dict[str, dict[str, int]] | None:
@@ -137,7 +141,7 @@ def _reasons(live_run: LiveRun) -> dict[str, dict[str, int]] | None:
         return None
     by_stage: dict[str, dict[str, int]] = {}
     for row in counted:
-        if row["stage"] != "read":  # rows there are no pairs
+        if row["stage"] != FIRST:  # rows there are no pairs
             by_reason = by_stage.setdefault(row["stage"], {})
             by_reason[row["reason"]] = by_reason.get(row["reason"], 0) + row["pairs"]
     return by_stage

@@ -15,14 +15,6 @@ from foundation.text import counted
 from pipeline.inspect.readable import count, share, size, templates
 
 KEYS = re.compile(r"\b[0-9a-f]{32}\b")
-STATES = {
-    "published": "published",
-    "kept": "kept",
-    "rejected": "dropped",
-    "failed": "failed",
-    "waiting": "on the way",
-    "out_of_scope": "other language",
-}
 MAX_LIST = 12  # values that are shown; an embedding has hundreds
 AGES = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 
@@ -87,7 +79,7 @@ def _templates() -> Environment:
     environment.filters.update(
         number=count, counted=counted, size=size, ago=ago, host=host, shown=shown, with_links=with_links
     )
-    environment.globals.update(path=path, share=share, STATES=STATES)
+    environment.globals.update(path=path, share=share)
     return environment
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, Response
 
 from pipeline.inspect.funnel import by_stage
 from pipeline.run.names import RECIPE_FILE, REPORT
-from pipeline.run.outcomes import WAITING
+from pipeline.run.outcomes import undecided
 from pipeline.serve.access import HEADERS
 from pipeline.serve.live_run import Progress
 from pipeline.serve.render import page
@@ -41,9 +41,8 @@ def outcome_rows(progress: Progress) -> list[OutcomeRow]:
         OutcomeRow(key, outcome.label, [funnel.outcomes[key] for funnel in funnels])
         for key, (_, outcome) in OUTCOMES.items()
     ]
-    rest = OutcomeRow(
-        WAITING.key, "missing" if progress.complete else WAITING.label, [funnel.waiting for funnel in funnels]
-    )
+    waiting = undecided(progress.complete)
+    rest = OutcomeRow(waiting.key, waiting.label, [funnel.waiting for funnel in funnels])
     return [OutcomeRow("read", "read", [funnel.read for funnel in funnels]), *decided, rest]
 
 

@@ -9,19 +9,20 @@ from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
 from foundation.errors import InvalidInput
+from pipeline.inspect.funnel import FIRST
 from pipeline.run.outcomes import WAITING
-from pipeline.stages.registry import OUTCOMES
+from pipeline.stages.registry import OUTCOMES, PUBLISHED
 
 WHERE = {
     "all": "all pairs",
-    "published": "published",
+    PUBLISHED.key: PUBLISHED.label,
     "dropped": "dropped",
     **{
         key: outcome.label
         for key, (stage, outcome) in OUTCOMES.items()
-        if outcome.ledger and stage != "read"  # rows there are no pairs
+        if outcome.ledger and stage != FIRST  # rows there are no pairs
     },
-    WAITING.key: "on the way",
+    WAITING.key: WAITING.label,
 }
 """Which pairs the list shows: key in addresses → label on the page."""
 MAX_TEXT = 200

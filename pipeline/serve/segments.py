@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.inspect.funnel import lost_rows
+from pipeline.inspect.funnel import FIRST, lost_rows
 from pipeline.run.folder import Manifest
 from pipeline.run.outcomes import WAITING
 from pipeline.serve.live_run import CachedRun, LiveRun
@@ -46,7 +46,7 @@ def _ledger_segments() -> dict[str, Segment]:
             initial_shards=4 if STAGES[stage].per_plan_shard else 1,
         )
         for key, (stage, outcome) in OUTCOMES.items()
-        if outcome.ledger and stage != "read"
+        if outcome.ledger and stage != FIRST
     }
 
 

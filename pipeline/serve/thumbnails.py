@@ -8,16 +8,16 @@ from typing import Any
 
 import duckdb
 
+from pipeline.run.outcomes import WAITING, Outcome
 from pipeline.serve.listing import Position
 from pipeline.serve.live_run import LiveRun
-from pipeline.serve.segments import DECISIONS, LOSS_SEGMENTS, PLAN, SEGMENTS, Segment, wholly_published
-from pipeline.stages.registry import STAGES
+from pipeline.serve.segments import DECISIONS, LOSS_SEGMENTS, PLAN, PUBLISHED, SEGMENTS, Segment, wholly_published
+from pipeline.stages.registry import STAGES, outcome_of
 
 MAX_CAPTION = 240  # characters in the list; the page of a pair shows all
 TEXTS = f"key, source, url, left(caption, {MAX_CAPTION + 1}) as caption"
 AFTER_DOWNLOAD = list(STAGES)[list(STAGES).index("download") + 1 :]
-ENTRY = "stage, outcome as state, reasons, detail, score"
-
+ENTRY = "stage, outcome, reasons, detail, score"
 
 Rows = dict[Position, dict[str, Any]]
 
@@ -30,8 +30,8 @@ class Thumbnail:
     source: str
     url: str | None
     caption: str | None
-    state: str = "waiting"  # or published, kept, rejected, failed
-    stage: str = ""  # where it was dropped
+    outcome: Outcome = WAITING
+    stage: str = PLAN.stage  # the last one whose word on it is known
     reasons: list[str] = field(default_factory=list)
     detail: str | None = None
     score: float | None = None
@@ -39,7 +39,7 @@ class Thumbnail:
     @property
     def has_image(self) -> bool:
         """Whether an image of it was stored at some time."""
-        return self.state in ("published", "kept") or self.stage in AFTER_DOWNLOAD
+        return self.stage in AFTER_DOWNLOAD
 
 
 def thumbnails(
@@ -50,7 +50,11 @@ def thumbnails(
     for name in {position.segment for position in positions}:
         segment_positions = [position for position in positions if position.segment == name]
         rows |= _of_segment(connection, live_run, SEGMENTS[name], segment_positions)
-    return [Thumbnail(position, **rows[position]) for position in dict.fromkeys(positions) if position in rows]
+    return [_thumbnail(position, **rows[position]) for position in dict.fromkeys(positions) if position in rows]
+
+
+def _thumbnail(position: Position, stage: str = PLAN.stage, outcome: str | None = None, **values: Any) -> Thumbnail:
+    return Thumbnail(position, outcome=outcome_of(stage, outcome), stage=stage, **values)
 
 
 def _of_segment(
@@ -59,7 +63,7 @@ def _of_segment(
     if segment.ledger:
         return _rows(connection, live_run, segment, positions, f"{TEXTS}, {ENTRY}")
     if segment is not PLAN:
-        return _rows(connection, live_run, segment, positions, f"{TEXTS}, score, 'published' as state")
+        return _rows(connection, live_run, segment, positions, f"{TEXTS}, score, '{segment.stage}' as stage")
     rows = _rows(connection, live_run, PLAN, positions, TEXTS)
     for position, outcome in _outcomes(connection, live_run, positions).items():
         rows[position] |= outcome
@@ -67,10 +71,11 @@ def _of_segment(
 
 
 def _outcomes(connection: duckdb.DuckDBPyConnection, live_run: LiveRun, positions: list[Position]) -> Rows:
-    """State, score and ledger entry of planned pairs that got past the plan."""
+    """Last stage, score and ledger entry of planned pairs that got past the plan."""
     rows: Rows = {}
     for position, decision in _rows(connection, live_run, DECISIONS, positions, "key, score").items():
-        rows[position] = {**decision, "state": "published" if wholly_published(live_run, position.shard) else "kept"}
+        last = PUBLISHED if wholly_published(live_run, position.shard) else DECISIONS
+        rows[position] = {**decision, "stage": last.stage}
     for segment in LOSS_SEGMENTS:
         rows |= _rows(connection, live_run, segment, positions, f"key, {ENTRY}")
     return rows

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from pipeline.recipe import Recipe
-from pipeline.run.outcomes import Outcome
+from pipeline.run.outcomes import WAITING, Outcome
 from pipeline.stages.base import Stage
 from pipeline.stages.dedup_images.stage import DedupImages
 from pipeline.stages.download.stage import Download
@@ -63,6 +63,18 @@ def _outcomes() -> dict[str, tuple[str, Outcome]]:
 
 OUTCOMES: Mapping[str, tuple[str, Outcome]] = _outcomes()
 """Outcome key → the stage that decides it, and the outcome; in the order of the flow, `published` last."""
+
+PUBLISHED: Outcome = OUTCOMES["published"][1]
+
+
+def outcome_of(stage: str, ledger: str | None = None) -> Outcome:
+    """What became of a row whose last word is that of a stage.
+
+    Args:
+        ledger: value of the ledger's `outcome` column; None where the stage handed the row on.
+    """
+    return next((outcome for outcome in STAGES[stage].outcomes if outcome.ledger == ledger), WAITING)
+
 
 LEDGER_STAGES: tuple[str, ...] = tuple(
     stage.name for stage in STAGES.values() if any(outcome.ledger for outcome in stage.outcomes)

@@ -16,6 +16,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.run.outcomes import WAITING
 from pipeline.serve.access import Access
 from pipeline.serve.history import met_again
 from pipeline.serve.listing import Position, find
@@ -150,10 +151,10 @@ def test_pairs_that_a_rule_dropped_and_pairs_met_twice(address: str, shelf: Path
     folder = shelf / "finished"
     dropped = next(row for row in ledger(folder, "filter") if row["reasons"] == ["caption_too_long"])
     text = get(address, f"/runs/finished/pairs/{dropped['key']}")
-    assert "caption_too_long" in text and "Publication" not in text
+    assert "caption_too_long" in text and "<h3>Filter captions</h3>" in text and "<h3>Publish</h3>" not in text
     again = next(row for row in ledger(folder, "filter") if "duplicate_pair" in row["reasons"])
     assert met_again(Pair(again["key"], entries=[again])) == []  # it was dropped itself
-    assert met_again(Pair(again["key"], plan=again, entries=[again])) == [again]
+    assert met_again(Pair(again["key"], rows={"plan": again}, entries=[again])) == [again]
     assert httpx.get(f"{address}/runs/finished/pairs/{'0' * 32}").status_code == 404
     response = httpx.get(f"{address}/runs/finished/pairs", params={"q": again["key"]})
     assert response.headers["location"].endswith(again["key"])
@@ -259,7 +260,7 @@ def test_an_unfinished_run(address: str, shelf: Path) -> None:
     planned = sorted(row["key"] for row in rows(shelf / "planned", "plan"))
     assert keys(walk(address, "planned", where="waiting")[0]) == planned
     text = get(address, f"/runs/planned/pairs/{planned[0]}")
-    assert "Not yet." in text and "on the way" in text
+    assert "Still to do." in text and f'<span class="badge waiting">{WAITING.label}</span>' in text
     assert "0 of" in get(address, "/runs/planned")
 
 

@@ -214,7 +214,11 @@ def test_the_web_service_shows_its_rows(toyed: Toyed) -> None:
             address = next(match[0] for line in process.stderr if (match := re.search(r"http://[\w.:]+", line)))
             run = urlopen(f"{address}/runs/run").read().decode()
             pairs = urlopen(f"{address}/runs/run/pairs?where=played").read().decode()
+            (key, *_) = re.findall(r"/runs/run/pairs/([0-9a-f]{32})", pairs)
+            pair = urlopen(f"{address}/runs/run/pairs/{key}").read().decode()
         finally:
             process.send_signal(signal.SIGINT)
     assert "rejected by the toy" in run and "where=played" in run
     assert "odd_digit" in pairs and "一张测试用的图片1" in pairs and "一张测试用的图片2<" not in pairs
+    *before, last = re.findall(r'<li class="(\w+)"><h3>(.+?)</h3>', pair)
+    assert last == ("dropped", "Toy rule") and before[-1] == ("done", "Score") and "Rejected by the toy." in pair
