@@ -15,7 +15,7 @@ from foundation.errors import InvalidInput
 from foundation.extras import need
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.folder import Run
-from pipeline.run.names import RECIPE_FILE
+from pipeline.run.names import CALIBRATION, RECIPE_FILE
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import COMMANDS as STAGES_OF_COMMAND
 from pipeline.stages.registry import STAGES
@@ -204,7 +204,7 @@ def calibrate(
 
     run = _run(run)
     calibrations = estimate(run, source, sample, mismatched, seed)
-    folder = Path(out) if out else run.folder / "calibration"
+    folder = Path(out) if out else run.folder / CALIBRATION
     report.write(run, calibrations, folder, keep, precision)
     plot(calibrations, folder / "calibration.png", keep, precision)
     return calibrations, folder

@@ -17,7 +17,7 @@ from foundation.text import counted
 from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.run.files import sha256_of
 from pipeline.run.folder import Manifest, Run, RunError
-from pipeline.run.names import DATASET_MANIFEST, LAYOUT_FILE, LEDGER
+from pipeline.run.names import DATASET, DATASET_MANIFEST, LAYOUT_FILE, LEDGER
 from pipeline.run.tar import BLOCK, END_OF_TAR, sample_members
 from pipeline.stages.layout import read_layout
 from pipeline.stages.registry import OUTCOMES, STAGES, enabled
@@ -61,7 +61,7 @@ def verify_run(run: Run, console: Console) -> Report:
     _guarded(report, "ledger", lambda: _check_ledger_counts(run))
     if complete:
         _guarded(report, "conservation", lambda: _check_conservation(run))
-        _guarded(report, "dataset", lambda: _check_dataset(run))
+        _guarded(report, DATASET, lambda: _check_dataset(run))
     return report
 
 
@@ -128,10 +128,10 @@ def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
     try:
         rows = pq.read_table(index_path).to_pylist()
     except (OSError, ValueError) as error:
-        yield f"dataset/{manifest.shard}.parquet: cannot be read: {error}"
+        yield f"{DATASET}/{manifest.shard}.parquet: cannot be read: {error}"
         return
     if len(rows) != manifest.counts["out"]:
-        yield f"dataset/{manifest.shard}.parquet: {counted(len(rows), 'row')}; the manifest counts {manifest.counts['out']:,}"
+        yield f"{DATASET}/{manifest.shard}.parquet: {counted(len(rows), 'row')}; the manifest counts {manifest.counts['out']:,}"
     content = tar_path.read_bytes()
     end = 0
     for row in rows:
@@ -140,14 +140,14 @@ def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
         sample = sample_members(row["key"], image, columns)
         start = row["offset"] - BLOCK
         if start != end:
-            yield f"dataset/{manifest.shard}.tar: pair {row['key']} does not begin where the one before ends (byte {end:,})"
+            yield f"{DATASET}/{manifest.shard}.tar: pair {row['key']} does not begin where the one before ends (byte {end:,})"
         if hashlib.sha256(image).hexdigest() != row["image_sha256"]:
-            yield f"dataset/{manifest.shard}.tar: the image of pair {row['key']} is damaged or cut off (byte {row['offset']:,})"
+            yield f"{DATASET}/{manifest.shard}.tar: the image of pair {row['key']} is damaged or cut off (byte {row['offset']:,})"
         elif content[start : start + len(sample.content)] != sample.content:
-            yield f"dataset/{manifest.shard}.tar: the members of pair {row['key']} do not say what the index says"
+            yield f"{DATASET}/{manifest.shard}.tar: the members of pair {row['key']} do not say what the index says"
         end = start + len(sample.content)
     if content[end:] != END_OF_TAR:
-        yield f"dataset/{manifest.shard}.tar: does not end after its last pair (byte {end:,})"
+        yield f"{DATASET}/{manifest.shard}.tar: does not end after its last pair (byte {end:,})"
 
 
 def _check_ledger_counts(run: Run) -> Iterator[str]:
@@ -180,10 +180,10 @@ def _check_dataset(run: Run) -> Iterator[str]:
     content = json.loads(run.path("publish", DATASET_MANIFEST).read_text(encoding="utf-8"))
     named = {shard["shard"]: shard["files"] for shard in content["shards"]}
     for manifest in run.manifests("publish"):
-        files = {name.removeprefix("dataset/"): described for name, described in manifest.files.items()}
+        files = {name.removeprefix(f"{DATASET}/"): described for name, described in manifest.files.items()}
         if named.pop(manifest.shard, None) != files:
-            yield f"dataset/manifest.json: differs from dataset/{manifest.shard}.json"
-    yield from (f"dataset/{shard}: missing shard: manifest.json names it" for shard in named)
+            yield f"{DATASET}/{DATASET_MANIFEST}: differs from {DATASET}/{manifest.shard}.json"
+    yield from (f"{DATASET}/{shard}: missing shard: {DATASET_MANIFEST} names it" for shard in named)
     if not run.manifests("publish"):
         return
     paths = [str(run.path("publish", f"{manifest.shard}.parquet")) for manifest in run.manifests("publish")]

@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request
 
 from foundation.sql import connect
 from pipeline.inspect.catalog.views import TABLES
+from pipeline.run.names import CATALOG, CATALOG_SQL
 from pipeline.serve.access import Access
 from pipeline.serve.live_run import LiveRun
 from pipeline.serve.metrics import Metrics
@@ -81,10 +82,10 @@ def sql_setup(live_run: LiveRun) -> Setup:
     files = [name for stage in run.stages for manifest in run.manifests(stage) for name in manifest.files]
     return Setup(
         run=f"{run.folder}/",
-        catalog=f"{catalog}/catalog/",
-        views=(catalog / "catalog.sql").read_text(encoding="utf-8"),
+        catalog=f"{catalog}/{CATALOG}/",
+        views=(catalog / CATALOG_SQL).read_text(encoding="utf-8"),
         files=[str(run.folder / name) for name in files if name.endswith(".parquet")]
-        + [str(Path(catalog, "catalog", f"{name}.parquet")) for name in TABLES],
+        + [str(Path(catalog, CATALOG, f"{name}.parquet")) for name in TABLES],
         memory=SQL_MEMORY,
         process_memory=SQL_PROCESS_MEMORY,
         threads=SQL_THREADS,

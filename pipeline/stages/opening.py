@@ -10,7 +10,7 @@ from foundation.config import differences, parse
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run, RunError, StageLayout, only_driver
-from pipeline.run.names import FORMAT_FILE, LAYOUT_FILE, LOCKS, RECIPE_FILE
+from pipeline.run.names import DATASET, FORMAT_FILE, LAYOUT_FILE, LOCKS, RECIPE_FILE
 from pipeline.stages.registry import STAGES, digest
 
 FORMAT = 2
@@ -122,7 +122,7 @@ def check_format(run: str, text: str | None) -> None:
     if version != FORMAT:
         raise RunError(
             f"{run} is a run of format {version}; this zhclip works with format {FORMAT}. Use the version that made it "
-            "(`versions` in its manifests), or start a new run; its dataset/ folder stands alone and stays usable"
+            f"(`versions` in its manifests), or start a new run; its {DATASET}/ folder stands alone and stays usable"
         )
 
 

@@ -15,7 +15,7 @@ import fsspec
 from foundation import sql
 from pipeline.inspect.catalog.write import write_catalog
 from pipeline.run.folder import RunError
-from pipeline.run.names import FORMAT_FILE
+from pipeline.run.names import CATALOG, CATALOG_SQL, FORMAT_FILE
 from pipeline.stages.opening import check_format, read_run
 
 
@@ -67,24 +67,24 @@ def _find(connection: duckdb.DuckDBPyConnection, run: str | Path) -> Place:
 def _local(folder: Path) -> Place:
     run = read_run(folder)
     written = write_catalog(run)
-    return Place(f"{run.folder}/", f"{written}/catalog/", (written / "catalog.sql").read_text(encoding="utf-8"))
+    return Place(f"{run.folder}/", f"{written}/{CATALOG}/", (written / CATALOG_SQL).read_text(encoding="utf-8"))
 
 
 def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
     base = address.rstrip("/") + "/"
     try:
         files = fsspec.filesystem(base.split("://", 1)[0])
-        text = files.cat_file(f"{base}catalog.sql").decode()
+        text = files.cat_file(f"{base}{CATALOG_SQL}").decode()
     except FileNotFoundError:
         raise RunError(
-            f"{base} has no catalog.sql: it is no run, or an older version made it; `zhclip sql RUN` writes one where the "
+            f"{base} has no {CATALOG_SQL}: it is no run, or an older version made it; `zhclip sql RUN` writes one where the "
             "run lies on a local disk"
         ) from None
     except ImportError as error:
         raise RunError(f"{base} cannot be read: {error}; install zhclip[cloud]") from error
     check_format(address, _text(files, f"{base}{FORMAT_FILE}"))
     connection.register_filesystem(_for_duckdb(files))
-    return Place(base, f"{base}catalog/", text)
+    return Place(base, f"{base}{CATALOG}/", text)
 
 
 def _text(files: fsspec.AbstractFileSystem, path: str) -> str | None:

@@ -11,12 +11,14 @@ from typing import BinaryIO
 import duckdb
 import fsspec
 
-TAR = re.compile(r"(dataset|download)/\d{6}\.tar")
-PLACES = """
+from pipeline.run.names import DATASET
+
+TAR = re.compile(rf"({DATASET}|download)/\d{{6}}\.tar")
+PLACES = f"""
     select key, 'download/' || shard || '.tar' as tar, "offset", length
     from downloads where status = 'ok' and key in (select unnest($keys))
     union all
-    select key, 'dataset/' || tar, "offset", length from pairs where key in (select unnest($keys))
+    select key, '{DATASET}/' || tar, "offset", length from pairs where key in (select unnest($keys))
 """
 
 
@@ -36,7 +38,7 @@ def image_places(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> 
         connection: to the catalog of a run (`pipeline.inspect.catalog.connect`).
     """
     rows = connection.execute(PLACES, {"keys": list(keys)}).fetchall()
-    published_last = sorted(rows, key=lambda row: row[1].startswith("dataset/"))
+    published_last = sorted(rows, key=lambda row: row[1].startswith(f"{DATASET}/"))
     return {key: ImagePlace(*place) for key, *place in published_last}
 
 

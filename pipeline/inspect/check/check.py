@@ -18,6 +18,7 @@ from pipeline.inspect.check.query import QueryError
 from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Rule
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.folder import RunError
+from pipeline.run.names import RECIPE_FILE
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _default_name(rule: Rule) -> str:
 
 def _recipe(run: str | Path) -> Recipe:
     if "://" in str(run):
-        path = f"{str(run).rstrip('/')}/recipe.yaml"
+        path = f"{str(run).rstrip('/')}/{RECIPE_FILE}"
         with fsspec.open(path, "rt", encoding="utf-8") as file:
             return parse(Recipe, file.read(), path)
-    return load_recipe(Path(run) / "recipe.yaml")
+    return load_recipe(Path(run) / RECIPE_FILE)

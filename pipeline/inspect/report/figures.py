@@ -92,8 +92,10 @@ CONTAMINATION = """
     where reason like 'test\\_image\\_%' escape '\\' or reason like 'test\\_set\\_%' escape '\\' group by all order by all
 """
 TODO = "select stage, shards, expected from stages where expected is null or shards < expected"
+STAGE_FUNNEL = "select stage, sum(rows_in)::bigint as rows_in, sum(failed)::bigint as failed from funnel group by stage"
 FIGURES: Mapping[str, str] = {
     "funnel": FUNNEL,
+    "stage_funnel": STAGE_FUNNEL,
     "reasons": REASONS,
     "combinations": COMBINATIONS,
     "scores": SCORES,

@@ -91,13 +91,11 @@ def _contamination(figures: Figures) -> Iterator[Finding]:
 
 
 def _downloads(figures: Figures) -> Iterator[Finding]:
-    tried = sum(
-        row["read"] - row["rejected_by_rules"] - row["unreadable"] - row["out_of_scope"] for row in figures["funnel"]
-    )
-    failed = sum(row["not_fetched"] for row in figures["funnel"])
-    if tried and failed / tried > FAILED_DOWNLOADS:
-        counts = f"{failed:,} of {counted(tried, 'image')} could not be fetched ({failed / tried:.1%})"
-        yield Finding(60, f"{counts}. zhclip retry fetches again what may pass.")
+    for row in figures["stage_funnel"]:
+        if row["stage"] == "download" and row["failed"] > FAILED_DOWNLOADS * row["rows_in"]:
+            share = row["failed"] / row["rows_in"]
+            counts = f"{row['failed']:,} of {counted(row['rows_in'], 'image')} could not be fetched ({share:.1%})"
+            yield Finding(60, f"{counts}. zhclip retry fetches again what may pass.")
 
 
 def _domains(figures: Figures) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.run.files import sync_file
 from pipeline.run.folder import Run
+from pipeline.run.names import KEPT
 from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import BLOCK
 
@@ -69,4 +70,4 @@ def forget(run: Run, shard: str) -> None:
 
 
 def _place(run: Run, shard: str, ending: str) -> Path:
-    return run.path("download", f".kept/{shard}.{ending}")
+    return run.path("download", f"{KEPT}/{shard}.{ending}")

@@ -17,6 +17,7 @@ from foundation.pairs import PAIR_SCHEMA
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import tally
+from pipeline.run.names import DATASET
 from pipeline.run.outcomes import Outcome
 from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import END_OF_TAR, sample_members
@@ -57,14 +58,14 @@ class Publish(Stage):
     command = "publish"
     label = "publish"
     summary = "Write the kept pairs as webdataset tars with Parquet indexes."
-    folder = "dataset"
+    folder = DATASET
     cheap = True
-    outcomes = (Outcome("published", "published", description="Pairs in dataset/."),)
+    outcomes = (Outcome("published", "published", description=f"Pairs in {DATASET}/."),)
     views = (
         View(
             "pairs",
             INDEX,
-            "published pairs: everything known of them, with offset and length of the image in dataset/TAR",
+            f"published pairs: everything known of them, with offset and length of the image in {DATASET}/TAR",
         ),
     )
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run, RunError
+from pipeline.run.names import PARTS
 from pipeline.run.parquet import write_parquet
 from pipeline.sources.splits import Split
 from pipeline.stages.base import Stage, without
@@ -83,7 +84,7 @@ def _translate(attempt: Attempt, shard: str) -> None:
     config = _model_of(run.recipe, split.source)
     assert config is not None  # `shards` names no other split
     translator = load_translator(config)
-    parts = run.path("translate", ".parts") / f"{shard}-{run.digest('translate')}"
+    parts = run.path("translate", PARTS) / f"{shard}-{run.digest('translate')}"
     counts: dict[str, Any] = {"source": split.source, "in": 0, "out": 0, "texts": 0, "translator": translator.identity}
     with pq.ParquetWriter(attempt.output(".parquet"), SCHEMA, compression="zstd") as writer:
         for number, (rows, english) in enumerate(_parts(run, split)):

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +282,15 @@ def test_a_run_of_which_nothing_is_kept(finished: Run, tmp_path: Path) -> None:
     assert "score_too_low" in text and "Kept <span" not in text
     with connect(folder) as connection:
         assert any("score_too_low" in notice.text for notice in notices(read_figures(read_run(folder), connection)))
+
+
+def test_only_images_that_the_download_had_are_counted_as_tried(figures: Figures) -> None:
+    """Not those that an added stage lost before it, nor those that it has yet to fetch."""
+    stages = [row for row in figures["stage_funnel"] if row["stage"] != "download"]
+    assert {row["stage"] for row in figures["stage_funnel"]} >= {"read", "filter", "download", "score"}
+    answers = {**figures.answers, "stage_funnel": [*stages, {"stage": "download", "rows_in": 20, "failed": 15}]}
+    texts = [notice.text for notice in notices(replace(figures, answers=answers), limit=20)]
+    assert any(text.startswith("15 of 20 images could not be fetched (75.0%).") for text in texts)
 
 
 def test_a_folder_that_is_no_run_and_a_price_for_no_stage(tmp_path: Path, finished: Run) -> None:
