@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pipeline.inspect.catalog import write_catalog
 from pipeline.run.folder import Run, RunError, only_driver
 from pipeline.run.names import LAYOUT_FILE
 from pipeline.runners.beam import run_items
 from pipeline.stages.base import Stage
-from pipeline.stages.registry import COMMANDS, enabled
+from pipeline.stages.registry import COMMANDS, STAGES, enabled
 
 Progress = Callable[[Stage, Run, list[str]], None]
 """Called as each stage begins, with the names of its shards."""
@@ -41,13 +41,18 @@ def run_stages(
     with only_driver(run):
         _check_digests(run)
         before()
-        if any(stage in COMMANDS["plan"] or stage in COMMANDS["translate"] for stage in stages):
-            for stage in enabled(run.recipe):  # all of them: a mistake is told before hours of work
-                stage.prepare(run)
+        for stage in _from(stages[0], enabled(run.recipe)) if stages else ():
+            stage.prepare(run)  # later ones too, asked for or not: a mistake is told before hours of work
         for stage in stages:
             if stage.enabled(run.recipe):
                 _check_input(run, stage)
                 _run_stage(run, stage, workers, beam_options, progress)
+
+
+def _from(first: Stage, stages: Iterable[Stage]) -> list[Stage]:
+    """Those of `stages` that do not stand before `first`."""
+    names = list(STAGES)
+    return [stage for stage in stages if names.index(stage.name) >= names.index(first.name)]
 
 
 def _check_digests(run: Run) -> None:

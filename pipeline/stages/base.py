@@ -57,7 +57,9 @@ class Stage(ABC):
         return True
 
     def prepare(self, run: Run) -> None:  # noqa: B027
-        """Look at what the stage will need, before the first stage of a command begins.
+        """Look at what the stage will need, before any stage begins that stands before it.
+
+        Called whenever this stage or an earlier one is asked for, so what is looked at is what is not done yet.
 
         Raises:
             RunError: something that it needs cannot be used; said now, not after hours of work.

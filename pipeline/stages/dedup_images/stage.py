@@ -68,13 +68,11 @@ class DedupImages(Stage):
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
         """All that is decided on scores and images."""
-        values = recipe.canonical()
-        by_source = {name: {key: source[key] for key in SELECTING} for name, source in values["sources"].items()}
-        return {"by_source": by_source, "images": values["images"]}
+        return dedup_inputs(recipe)
 
     def enabled(self, recipe: Recipe) -> bool:
         """Whether the recipe asks for anything that needs all pairs."""
-        return _looks_at_images(recipe) or any(source.max_pairs is not None for source in recipe.sources.values())
+        return _needs_all_pairs(recipe)
 
     def shards(self, run: Run) -> list[str]:
         """One; none where there is nothing to compare."""
@@ -93,12 +91,23 @@ class DedupImages(Stage):
         commit(run, attempt, pairs, tests, copies, over)
 
 
+def dedup_inputs(recipe: Recipe) -> dict[str, Any]:
+    """All that is decided on scores and images: what `select` reads of each source, and the section `images`."""
+    values = recipe.canonical()
+    by_source = {name: {key: source[key] for key in SELECTING} for name, source in values["sources"].items()}
+    return {"by_source": by_source, "images": values["images"]}
+
+
 def read_decisions(run: Run, keys: pa.ChunkedArray) -> pa.Table:
     """The decisions on a shard's pairs: its `keys` are in key order."""
-    if not DedupImages().enabled(run.recipe) or not len(keys):
+    if not _needs_all_pairs(run.recipe) or not len(keys):
         return DECISIONS.empty_table()
     between = [("key", ">=", keys[0].as_py()), ("key", "<=", keys[-1].as_py())]
     return pq.read_table(run.path("dedup_images", f"{SHARD}{DECISIONS_ENDING}"), filters=between, schema=DECISIONS)
+
+
+def _needs_all_pairs(recipe: Recipe) -> bool:
+    return _looks_at_images(recipe) or any(source.max_pairs is not None for source in recipe.sources.values())
 
 
 def _looks_at_images(recipe: Recipe) -> bool:

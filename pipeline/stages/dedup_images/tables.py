@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.run.folder import Attempt, Run
-from pipeline.run.parquet import write_parquet
+from pipeline.run.parquet import ROWS_OF_GROUP, parquet_writer, write_parquet
 from pipeline.stages.dedup_images.data import EvalImageTable, Scored
 from pipeline.stages.dedup_images.duplicates import Copies
 
@@ -33,7 +32,6 @@ CLUSTERS = pa.schema(
         pa.field("cosine", pa.float32()),  # of its embedding and the winner's; null where that was not asked for
     ]
 )
-ROWS_AT_ONCE = 1 << 17
 
 
 def commit(
@@ -41,9 +39,9 @@ def commit(
 ) -> None:
     """Writes and commits both tables; `over` is bool (n,): pairs beyond their source's cap."""
     out = np.flatnonzero((pairs.test >= 0) | (copies.winner >= 0) | over)
-    with pq.ParquetWriter(attempt.output(DECISIONS_ENDING), DECISIONS, compression="zstd") as writer:
-        for start in range(0, len(out), ROWS_AT_ONCE):
-            writer.write_table(_decisions(run, pairs, tests, copies, over, out[start : start + ROWS_AT_ONCE]))
+    with parquet_writer(attempt.output(DECISIONS_ENDING), DECISIONS) as writer:
+        for start in range(0, len(out), ROWS_OF_GROUP):
+            writer.write_table(_decisions(run, pairs, tests, copies, over, out[start : start + ROWS_OF_GROUP]))
     write_parquet(_clusters(run, pairs, copies), attempt.output(CLUSTERS_ENDING))
     counts = {
         "in": len(over),

@@ -47,8 +47,8 @@ class Download(Stage):
     )
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
-        """How images are fetched, but for what may change in the middle of a run."""
-        return {"download": without(recipe.canonical()["download"], {"threads", "shard_deadline"})}
+        """How images are fetched."""
+        return download_inputs(recipe)
 
     def shards(self, run: Run) -> list[str]:
         """The plan's."""
@@ -84,6 +84,11 @@ class Download(Stage):
                 f"{failed:,} of {tried:,} downloads failed, more than limits.download_failed_share ({limit:g}) allows; "
                 f"`zhclip status` shows the reasons. After an outage, `zhclip retry {run.folder}` fetches them again"
             )
+
+
+def download_inputs(recipe: Recipe) -> dict[str, Any]:
+    """How images are fetched and stored, but for what may change in the middle of a run."""
+    return {"download": without(recipe.canonical()["download"], {"threads", "shard_deadline"})}
 
 
 def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Table:

@@ -20,11 +20,11 @@ from pipeline.recipe.download import Download
 from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View
-from pipeline.stages.download.stage import Download as DownloadStage
+from pipeline.stages.download.stage import download_inputs
 from pipeline.stages.eval_images.sets import EvalImagesError, find_images, read_images
 from pipeline.stages.score import embeddings
 from pipeline.stages.score.fingerprint import fingerprint
-from pipeline.stages.score.stage import Score as ScoreStage
+from pipeline.stages.score.stage import score_inputs
 
 if TYPE_CHECKING:
     from pipeline.stages.score.scorer import Scorer
@@ -71,18 +71,20 @@ class EvalImages(Stage):
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
         """The sets, how images are stored, and the model where embeddings confirm near-duplicates."""
-        scorer = ScoreStage().inputs(recipe) if recipe.images.test_min_cosine is not None else {}
-        return {"test_sets": recipe.canonical()["images"]["test_sets"], **DownloadStage().inputs(recipe), **scorer}
+        scorer = score_inputs(recipe) if recipe.images.test_min_cosine is not None else {}
+        return {"test_sets": recipe.canonical()["images"]["test_sets"], **download_inputs(recipe), **scorer}
 
     def enabled(self, recipe: Recipe) -> bool:
         """Whether the recipe names evaluation sets by their images."""
         return bool(recipe.images.test_sets)
 
     def prepare(self, run: Run) -> None:
-        """Look for every set's files."""
-        for name, config in run.recipe.images.test_sets.items():
+        """Look for the files of every set that has no fingerprints yet."""
+        done = run.done(self.name)
+        for shard, (name, config) in zip(self.shards(run), run.recipe.images.test_sets.items(), strict=True):
             try:
-                find_images(config)
+                if shard not in done:
+                    find_images(config)
             except (FormatError, EvalImagesError) as error:
                 raise RunError(f"images.test_sets.{name}: {error}") from error
 

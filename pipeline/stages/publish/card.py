@@ -15,7 +15,7 @@ from pipeline.run.folder import Run, recorded_versions
 from pipeline.run.names import DATASET_MANIFEST
 from pipeline.run.outcomes import FAILED, REJECTED
 from pipeline.sources.base import Source
-from pipeline.stages.dedup_images.stage import DedupImages
+from pipeline.stages.dedup_images.stage import dedup_inputs
 from pipeline.stages.layout import read_inputs
 
 
@@ -62,7 +62,7 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
         "sources": {name: read_inputs(source) for name, source in values["sources"].items()},
         "duplicates": values["duplicates"],
         "plan": values["plan"],
-        **DedupImages().inputs(run.recipe),
+        **dedup_inputs(run.recipe),
     }
     size = run.recipe.download.image_size
     return CARD.format(

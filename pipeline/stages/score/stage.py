@@ -53,8 +53,8 @@ class Score(Stage):
     )
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
-        """The model, but for the device that it runs on."""
-        return {"score": without(recipe.canonical()["score"], {"device"})}
+        """The model."""
+        return score_inputs(recipe)
 
     def shards(self, run: Run) -> list[str]:
         """The plan's."""
@@ -63,6 +63,11 @@ class Score(Stage):
     def make(self, attempt: Attempt, item: Item) -> None:
         """Score one shard and commit it."""
         _score(attempt.run, item.name, attempt)
+
+
+def score_inputs(recipe: Recipe) -> dict[str, Any]:
+    """The model, but for the device that it runs on."""
+    return {"score": without(recipe.canonical()["score"], {"device"})}
 
 
 def _score(run: Run, shard: str, attempt: Attempt) -> None:

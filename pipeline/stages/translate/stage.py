@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.recipe import Recipe
 from pipeline.run.folder import Attempt, Item, Run, RunError
 from pipeline.run.names import PARTS
-from pipeline.run.parquet import write_parquet
+from pipeline.run.parquet import parquet_writer, write_parquet
 from pipeline.sources.splits import Split
 from pipeline.stages.base import Stage, without
 from pipeline.stages.layout import make_layout, read_inputs, read_layout
@@ -86,7 +86,7 @@ def _translate(attempt: Attempt, shard: str) -> None:
     translator = load_translator(config)
     parts = run.path("translate", PARTS) / f"{shard}-{run.digest('translate')}"
     counts: dict[str, Any] = {"source": split.source, "in": 0, "out": 0, "texts": 0, "translator": translator.identity}
-    with pq.ParquetWriter(attempt.output(".parquet"), SCHEMA, compression="zstd") as writer:
+    with parquet_writer(attempt.output(".parquet"), SCHEMA) as writer:
         for number, (rows, english) in enumerate(_parts(run, split)):
             table = _translated_part(attempt.folder, parts / f"{number:06d}.parquet", rows, english, translator)
             writer.write_table(table)

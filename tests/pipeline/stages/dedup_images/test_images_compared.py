@@ -256,6 +256,19 @@ def test_a_test_set_that_is_not_there_is_told_before_anything_runs(world: dict[s
     assert not (tmp_path / "run" / "read").exists()
 
 
+def test_a_command_that_begins_later_tells_it_too_and_looks_at_nothing_that_is_done(
+    finished: Run, world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.stages.eval_images.stage.find_images", lambda _: pytest.fail("looked for again"))
+        run_stages(open_run(folder, finished.recipe)[0], COMMANDS, 2, (), lambda *_: None)
+    run, _ = open_run(folder, recipe(world, {"test_sets": {"coco": {"path": str(tmp_path / "nowhere")}}}))
+    with pytest.raises(RunError, match=r"images.test_sets.coco: .*nowhere: expected a folder"):
+        run_stages(run, ["download"], 2, (), lambda *_: None)
+
+
 def test_an_image_cut_to_a_square_is_compared_with_the_same_square(images: list[Image.Image]) -> None:
     """Whatever `download.resize` does to a candidate is done to a test image."""
     from pipeline.recipe.download import Download
