@@ -18,7 +18,7 @@ class Kind:
     """One kind of planted row."""
 
     name: str
-    stage: str  # that is expected to catch it: read, plan, download or select
+    stage: str  # whose ledger is expected to have it
     reasons: tuple[str, ...]  # reason codes of which at least one is expected in the ledger
     count: int  # rows in a world of size "demo"
 

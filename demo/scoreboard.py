@@ -17,9 +17,9 @@ from rich.text import Text
 
 from demo.faults import ALL_KINDS, CLEAN, LANGUAGE, SWAPPED
 from pipeline.run.outcomes import OUT_OF_SCOPE
+from pipeline.stages.registry import LEDGER_STAGES
 
 Place = tuple[str, int]  # base name of the metadata file, and row
-STAGES = ("read", "filter", "download", "select")
 MAX_BLOCK = 1_000_000  # rows of a ledger entry that are looked at one by one
 
 
@@ -178,7 +178,7 @@ def _fault_table(tallies: tuple[Tally, ...]) -> Table:
     explained = any(tally.instead for tally in tallies)
     if explained:
         table.add_column("instead")
-    ordered = sorted(tallies, key=lambda tally: STAGES.index(tally.stage))
+    ordered = sorted(tallies, key=lambda tally: LEDGER_STAGES.index(tally.stage))
     for tally, after in zip(ordered, [*ordered[1:], None], strict=True):
         style = "green" if tally.as_expected == tally.planted else "yellow" if tally.caught == tally.planted else "red"
         cells = [str(getattr(tally, name) or "–") for name in numbers.values()] + [", ".join(tally.instead)] * explained

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from demo.faults import ALL_KINDS, CLEAN
 from tests.support.paths import REPOSITORY
 from tools.docs import generated
 
@@ -69,6 +70,14 @@ def test_a_commit_is_held_to_what_the_lint_step_runs() -> None:
     commands = [line.strip().removeprefix("$(BIN)/").removesuffix(" .") for line in recipe.splitlines()]
     assert len(commands) >= 4
     assert not [command for command in commands if f".venv/bin/{command}" not in hooks]
+
+
+def test_the_demos_table_names_the_stages_and_numbers_of_its_kinds() -> None:
+    page = (DOCS / "demo.md").read_text(encoding="utf-8")
+    kinds = {kind.name: (kind.stage, kind.count) for kind in ALL_KINDS}
+    rows = re.findall(r"^    │ (.+?) +│ (\w+) +│ +(\d+) │", page, re.MULTILINE)
+    assert len(rows) >= 4 and {name: (stage, int(planted)) for name, stage, planted in rows}.items() <= kinds.items()
+    assert f"{len(set(kinds) - {CLEAN.name})} kinds of planted faults" in " ".join(page.split())
 
 
 def test_filters_are_used_alone_as_the_page_says() -> None:
