@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Literal, TextIO, get_args
 
 from foundation.errors import InvalidInput
@@ -64,6 +65,7 @@ def configure(format: str | None = None, level: str | None = None) -> None:
     root.handlers = [handler]
     root.propagate = False  # handlers of the root logger are those of libraries: each line would come twice
     root.setLevel(level.upper())
+    _adopt_libraries(handler if format == "json" else None)
 
 
 def configure_worker() -> None:
@@ -101,6 +103,11 @@ def log_item(run: str, stage: str, item: str) -> Iterator[ItemLogger]:
     log.info("done", fields={"seconds": _seconds_since(began)})
 
 
+def logs_json() -> bool:
+    """Whether the log is JSON, so that nothing else may be written to stderr."""
+    return os.environ.get(FORMAT_VARIABLE) == "json"
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' own chatter off the terminal, but not their errors. Call it before they are imported."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -109,6 +116,22 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore")
     for name in NOISY:
         logging.getLogger(None if name == "root" else name).setLevel(logging.ERROR)
+
+
+def _adopt_libraries(handler: logging.Handler | None) -> None:
+    """Give the handler what libraries log and warn, and faults of the program; None: let them write as they like."""
+    root = logging.getLogger()
+    root.handlers = [other for other in root.handlers if not isinstance(other, _StderrHandler)]
+    root.handlers += [handler] if handler else []
+    logging.captureWarnings(handler is not None)
+    if handler:
+        sys.excepthook = _log_fault
+    elif sys.excepthook is _log_fault:
+        sys.excepthook = sys.__excepthook__
+
+
+def _log_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logger("command").critical("%s: %s", kind.__name__, error, exc_info=(kind, error, trace))
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

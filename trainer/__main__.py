@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-import typer
+from typing import Any
 
+import typer
+from typer.core import TyperCommand
+
+from foundation.console import errors_as_messages
 from foundation.log import configure
 from trainer.cli import train
 
+
+class TrainCommand(TyperCommand):
+    """`train` alone, whose errors are messages as those of `zhclip` are."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it."""
+        with errors_as_messages():
+            return super().invoke(ctx)
+
+
 if __name__ == "__main__":
-    configure()
-    typer.run(train)
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command(cls=TrainCommand)(train)
+    with errors_as_messages():
+        configure()
+    app()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from foundation.errors import EXIT_INTERRUPTED, InvalidInput, ZhclipError
+from foundation.console import announce
+from foundation.errors import EXIT_INTERRUPTED, InvalidInput
 from foundation.extras import need
 from trainer.threads import sleep_while_waiting
 
@@ -55,30 +54,27 @@ def train(
     zhclip train vit-b-16 --data runs/first/dataset --out runs/long --where "clip_score > 0.3 and length(caption) > 8"
     torchrun --nproc-per-node 8 -m trainer vit-b-16 --data runs/first/dataset --out runs/pretrain
 
-    Run the same command again to continue. SIGTERM and Ctrl-C save a checkpoint after the current step; exit code 130.
+    Run the same command again to continue. SIGTERM, SIGHUP and Ctrl-C save a checkpoint after the current step; exit code 130.
     """
 
-    def work() -> None:
-        need("train", "zhclip train")
-        from trainer.config import load_train_recipe
-        from trainer.distributed import join_world
-        from trainer.pin import pin_recipe
-        from trainer.train import DONE, Trainer
+    _prepare("zhclip train")
+    from trainer.config import load_train_recipe
+    from trainer.distributed import join_world
+    from trainer.pin import pin_recipe
+    from trainer.train import DONE, Trainer
 
-        sets = list(overrides or ())
-        sets += [f"data.shards={json.dumps(data)}"] if data else []
-        sets += [f"data.where={json.dumps(where)}"] if where else []
-        loaded = load_train_recipe(recipe, sets)
-        with join_world() as world:
-            trainer = Trainer(loaded, out, world)  # opens the data first: a mistyped path leaves no folder behind
-            pin_recipe(out, loaded, world)
-            ended = trainer.run(not fresh, stages)
-            if world.first:
-                Console(stderr=True).print(f"{ended}: {out}", highlight=False)
-        if ended != DONE:
-            raise typer.Exit(EXIT_INTERRUPTED)
-
-    or_exit(work)
+    sets = list(overrides or ())
+    sets += [f"data.shards={json.dumps(data)}"] if data else []
+    sets += [f"data.where={json.dumps(where)}"] if where else []
+    loaded = load_train_recipe(recipe, sets)
+    with join_world() as world:
+        trainer = Trainer(loaded, out, world)  # opens the data first: a mistyped path leaves no folder behind
+        pin_recipe(out, loaded, world)
+        ended = trainer.run(not fresh, stages)
+        if world.first:
+            announce("train", f"{ended}: {out}", ended=ended, folder=str(out))
+    if ended != DONE:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def ablate_command(
@@ -101,27 +97,22 @@ def ablate_command(
     Writes ablation.json and ablation.png beside the training runs. With torchrun: torchrun --no-python zhclip ablate …
     """
 
-    def work() -> None:
-        need("train", "zhclip ablate")
-        from trainer.ablate import ablate
-        from trainer.ablate_report import ablation_table, verdicts, write_ablation
-        from trainer.config import load_train_recipe
-        from trainer.distributed import join_world
+    _prepare("zhclip ablate")
+    from trainer.ablate import ablate
+    from trainer.ablate_report import ablation_table, verdicts, write_ablation
+    from trainer.config import load_train_recipe
+    from trainer.distributed import join_world
 
-        sets = list(overrides or ())
-        sets += [f"data.where={json.dumps(where)}"] if where else []
-        sets += [f"evaluation.sets={json.dumps(_named(evaluate_on, '--evaluate-on'))}"] if evaluate_on else []
-        loaded = load_train_recipe(recipe, sets)
-        with join_world() as world:
-            results = ablate(loaded, _named(data, "--data"), range(seeds), out, world)
-            if world.first:
-                write_ablation(results, out)
-                console = Console()
-                console.print(
-                    ablation_table(results), *verdicts(results), f"{out}/ablation.png", sep="\n", highlight=False
-                )
-
-    or_exit(work)
+    sets = list(overrides or ())
+    sets += [f"data.where={json.dumps(where)}"] if where else []
+    sets += [f"evaluation.sets={json.dumps(_named(evaluate_on, '--evaluate-on'))}"] if evaluate_on else []
+    loaded = load_train_recipe(recipe, sets)
+    with join_world() as world:
+        results = ablate(loaded, _named(data, "--data"), range(seeds), out, world)
+        if world.first:
+            write_ablation(results, out)
+            console = Console()
+            console.print(ablation_table(results), *verdicts(results), f"{out}/ablation.png", sep="\n", highlight=False)
 
 
 def _named(options: list[str], option: str) -> dict[str, str]:
@@ -152,27 +143,24 @@ def evaluate_retrieval_command(
     zhclip evaluate retrieval runs/pretrain/checkpoint-00010000.pt data/MUGE --split valid
     """
 
-    def work() -> None:
-        need("train", "zhclip evaluate retrieval")
-        import torch
+    _prepare("zhclip evaluate retrieval")
+    import torch
 
-        from trainer.checkpoint import open_model
-        from trainer.evaluate.datasets import EvaluationSet
-        from trainer.evaluate.paper import size_of
-        from trainer.evaluate.report import evaluate_retrieval, retrieval_report, retrieval_table
+    from trainer.checkpoint import open_model
+    from trainer.evaluate.datasets import EvaluationSet
+    from trainer.evaluate.paper import size_of
+    from trainer.evaluate.report import evaluate_retrieval, retrieval_report, retrieval_table
 
-        model = open_model(checkpoint, model_name)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        evaluation_set = EvaluationSet.load(data, split)
-        result = evaluate_retrieval(
-            model.to(device), evaluation_set, model.config.vision.image_size, batch_size, device, torch.float32
-        )
-        if as_json:
-            print(json.dumps(retrieval_report(result, evaluation_set, size_of(model.config)), ensure_ascii=False))
-        else:
-            Console().print(retrieval_table(result, evaluation_set, size_of(model.config)))
-
-    or_exit(work)
+    model = open_model(checkpoint, model_name)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    evaluation_set = EvaluationSet.load(data, split)
+    result = evaluate_retrieval(
+        model.to(device), evaluation_set, model.config.vision.image_size, batch_size, device, torch.float32
+    )
+    if as_json:
+        print(json.dumps(retrieval_report(result, evaluation_set, size_of(model.config)), ensure_ascii=False))
+    else:
+        Console().print(retrieval_table(result, evaluation_set, size_of(model.config)))
 
 
 def export(
@@ -186,28 +174,17 @@ def export(
     zhclip export runs/pretrain/checkpoint-00010000.pt exported --to huggingface
     """
 
-    def work() -> None:
-        need("train", "zhclip export")
-        from trainer.checkpoint import open_model
-        from trainer.models.exchange import save_cn_clip, save_transformers
+    _prepare("zhclip export")
+    from trainer.checkpoint import open_model
+    from trainer.models.exchange import save_cn_clip, save_transformers
 
-        model = open_model(checkpoint, model_name)
-        (save_transformers if to == "huggingface" else save_cn_clip)(model, out)
-        Console(stderr=True).print(f"written: {out}", highlight=False)
-
-    or_exit(work)
+    model = open_model(checkpoint, model_name)
+    (save_transformers if to == "huggingface" else save_cn_clip)(model, out)
+    announce("export", f"written: {out}", path=str(out))
 
 
-def or_exit(work: Callable[[], Any]) -> None:
-    """Run it; print an error that a person can act on without its traceback, and exit with its code."""
+def _prepare(command: str) -> None:
+    """Check that what the command needs is installed, and settle what has to be before torch is loaded."""
+    need("train", command)
     sleep_while_waiting()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of its own names, to its users
-    try:
-        work()
-    except ZhclipError as error:
-        _fail(error)
-
-
-def _fail(error: ZhclipError) -> None:
-    Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    raise typer.Exit(error.exit_code)

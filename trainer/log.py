@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
+
+from foundation.console import announce, messages
+from foundation.log import logger
 
 
 class TrainingLog:
@@ -21,7 +23,6 @@ class TrainingLog:
     def __init__(self, folder: Path, step: int, enabled: bool) -> None:
         """Continues the log in `folder` after `step`; lines of later steps, which will be done again, are dropped."""
         self.enabled, self.path = enabled, folder / "log.jsonl"
-        self.console = Console(stderr=True, quiet=not enabled)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -29,7 +30,7 @@ class TrainingLog:
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
         )
-        self.progress = Progress(*columns, console=self.console, disable=not enabled)
+        self.progress = Progress(*columns, console=messages(quiet=not enabled), disable=not enabled)
         if enabled:
             folder.mkdir(parents=True, exist_ok=True)
             kept = [line for line in read_log(self.path) if line["step"] <= step]
@@ -51,6 +52,7 @@ class TrainingLog:
         """A stage begins, or goes on after `done` of its steps."""
         for task in self.progress.task_ids:
             self.progress.update(task, visible=False)
+        self._event("stage begins", stage=name, steps=steps, done=done)
         self.task = self.progress.add_task(name, total=steps, completed=done, text="")
 
     def step(self, line: dict[str, Any], write: bool) -> None:
@@ -61,15 +63,21 @@ class TrainingLog:
         )
         if write:
             self._write(line, "train")
+            self._event("step", **line)
 
     def evaluation(self, line: dict[str, Any]) -> None:
         """Recall on an evaluation set."""
         self._write(line, f"retrieval/{line['evaluation']}")
-        self.print(f"step {line['step']:,}  {line['evaluation']}: mean recall {line['mean_recall']:.1f}")
+        self.announce(f"step {line['step']:,}  {line['evaluation']}: mean recall {line['mean_recall']:.1f}", **line)
 
-    def print(self, text: str) -> None:
-        """A line for people."""
-        self.console.print(text, highlight=False)
+    def announce(self, text: str, **fields: Any) -> None:
+        """A line for people, or an event with its fields where the log is JSON."""
+        if self.enabled:
+            announce("train", text, **fields)
+
+    def _event(self, text: str, **fields: Any) -> None:
+        if self.enabled:
+            logger("train").info(text, extra={"fields": fields})
 
     def _write(self, line: dict[str, Any], group: str) -> None:
         if not self.enabled:

@@ -206,7 +206,8 @@ class StageRun:
             **figures, "pairs_per_second": self.stage.batch_size / seconds, "data_wait": waited, "memory_mib": memory_mib(),
         }  # fmt: skip
         for key, error in batch.skipped:
-            self.log.print(f"step {position.step:,}: pair {key} was skipped: {error}")
+            text = f"step {position.step:,}: pair {key} was skipped: {error}"
+            self.log.announce(text, step=position.step, stage=self.stage.name, pair=key)
         self.log.step(line, write=position.step % self.recipe.log_every == 0 or position.stage_step == self.steps)
 
     def _evaluation_is_due(self) -> bool:

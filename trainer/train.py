@@ -76,11 +76,15 @@ class Trainer:
     def _announce(self, log: TrainingLog, state: State) -> None:
         millions = sum(parameter.numel() for parameter in state.model.parameters()) / 1e6
         pairs, processes = counted(len(self.training.index), "pair"), counted(self.world.size, "process", "processes")
-        log.print(f"{millions:,.0f} M parameters, {pairs}, {processes} on {self.world.device}")
-        if state.position.step:
-            log.print(
-                f"continues after step {state.position.step:,} ({counted(state.position.pairs_seen, 'pair')} seen)"
-            )
+        log.announce(
+            f"{millions:,.0f} M parameters, {pairs}, {processes} on {self.world.device}",
+            parameters_millions=round(millions, 1),
+            pairs=len(self.training.index),
+            processes=self.world.size,
+        )
+        if step := state.position.step:
+            seen = state.position.pairs_seen
+            log.announce(f"continues after step {step:,} ({counted(seen, 'pair')} seen)", step=step, pairs_seen=seen)
 
     def _draw_curve(self) -> None:
         """Recall against pairs seen, as the paper's Figure 2, where there are evaluation sets."""

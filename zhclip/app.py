@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from foundation import __version__
-from foundation.log import Format, Level, configure
+from foundation.log import Format, Level
 from trainer.cli import add_commands as add_trainer
 from zhclip import curate, inspect, recipe
 from zhclip.check import add_command as add_check
@@ -27,19 +27,22 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback()
-def about(
-    version: Annotated[  # noqa: ARG001
+def about(  # CommandGroup reads the options
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
     log_format: Annotated[
         Format | None,
         typer.Option(
-            help="Format of the log on stderr: text, or one JSON object per line and nothing else. [default: text]"
+            help="Format of the log on stderr: text, or one JSON object per line and nothing else; may stand after a command "
+            "as well. [default: text]"
         ),
     ] = None,
     log_level: Annotated[
         Level | None,
-        typer.Option(help="Least severe level to log; info logs every item of a stage. [default: warning]"),
+        typer.Option(
+            help="Least severe level to log; info logs every item of a stage and the steps of a training. [default: warning]"
+        ),
     ] = None,
 ) -> None:
     """Curate Chinese image-text pairs, and pretrain Chinese CLIP on them.
@@ -49,7 +52,6 @@ def about(
     [bold]zhclip status runs/first[/]                        progress, and what was rejected
     [bold]zhclip verify runs/first[/]                        is anything lost or damaged?
     """
-    configure(log_format, log_level)
 
 
 curate.add_commands(app)

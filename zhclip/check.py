@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zhclip.console import EXIT_FAILED, EXIT_INVALID, fail, print_json
+from foundation.console import fail
+from foundation.errors import EXIT_FAILED
+from zhclip.console import print_json
+from zhclip.words import RunAddress, RunOption, named_run
 
 LOG_WIDTH = 160  # columns where no terminal says how many it has
 
@@ -20,7 +23,8 @@ def add_command(app: typer.Typer) -> None:
 
 
 def check_command(
-    run: Annotated[str | None, typer.Argument(help="The run's folder or URL (s3://, gs://, https://).")] = None,
+    run: RunAddress = None,
+    run_option: RunOption = None,
     policy: Annotated[
         Path | None, typer.Option(help="Policy file (YAML); default: the policy that --example prints.")
     ] = None,
@@ -44,11 +48,8 @@ def check_command(
     if example:
         print(DEFAULT.read_text(encoding="utf-8"), end="")
         return
-    if run is None:
-        fail(
-            "name a run: zhclip check RUN --policy policy.yaml; `zhclip check --example` prints a policy", EXIT_INVALID
-        )
-    _check(run, policy or DEFAULT, against, as_json, threads, memory)
+    usage = "zhclip check RUN --policy policy.yaml; `zhclip check --example` prints a policy"
+    _check(named_run(run, run_option, usage), policy or DEFAULT, against, as_json, threads, memory)
 
 
 def _check(run: str, path: Path, against: str | None, as_json: bool, threads: int | None, memory: str | None) -> None:

@@ -1,73 +1,49 @@
-"""What all commands share: printing, errors and exit codes."""
+"""What all commands of `zhclip` share: where options of the log may stand, and printing."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from itertools import islice
+from typing import Any
 
-import typer
-from rich.console import Console
-from rich.markup import escape
 from typer.core import TyperGroup
 
-from foundation.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, ZhclipError
-from foundation.log import FORMAT_VARIABLE, logger
+from foundation.console import errors_as_messages, print_error
+from foundation.errors import EXIT_INTERRUPTED
+from foundation.log import configure
 
-__all__ = [
-    "EXIT_FAILED",
-    "EXIT_INTERRUPTED",
-    "EXIT_INVALID",
-    "CommandGroup",
-    "fail",
-    "messages",
-    "print_error",
-    "print_json",
-]
+LOG_OPTIONS = ("--log-format", "--log-level")
 
 
 class CommandGroup(TyperGroup):
-    """The one place where an error that a person can act on becomes a message and an exit code."""
+    """All commands: an error that a person can act on is a message, and options of the log may follow a command too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options that stand before the command."""
+        return super().parse_args(ctx, log_options_first(args))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that the words name."""
-        try:
+        """Configure the log, then run the command that the words name."""
+        with errors_as_messages():
+            configure(ctx.params.get("log_format"), ctx.params.get("log_level"))
             return super().invoke(ctx)
-        except ZhclipError as error:
-            fail(str(error), error.exit_code)
-        except (PermissionError, NotADirectoryError) as error:
-            if error.filename is None:
-                raise
-            fail(f"{error.filename}: {error.strerror}", EXIT_INVALID)
-        except KeyboardInterrupt:
-            fail("stopped", EXIT_INTERRUPTED)
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print the message on stderr and raise typer.Exit."""
-    print_error(message)
-    raise typer.Exit(code)
-
-
-def print_error(message: str) -> None:
-    """Print the message on stderr, after what was printed on stdout so far."""
-    sys.stdout.flush()
-    if _logs_json():
-        logger("command").error(message)
-        return
-    Console(stderr=True).print(f"[bold red]zhclip:[/] {escape(message)}", highlight=False, soft_wrap=True)
-
-
-def messages(quiet: bool = False) -> Console:
-    """Where progress and notes for people go: stderr; nowhere where the log on stderr is JSON, which machines read."""
-    return Console(stderr=True, quiet=quiet or _logs_json())
-
-
-def _logs_json() -> bool:
-    return os.environ.get(FORMAT_VARIABLE) == "json"
+def log_options_first(words: Sequence[str]) -> list[str]:
+    """The words of a command line, the options of the log in front; what follows `--` is Beam's and stays."""
+    end = words.index("--") if "--" in words else len(words)
+    front: list[str] = []
+    others: list[str] = []
+    before_end = iter(words[:end])
+    for word in before_end:
+        if word in LOG_OPTIONS:
+            front += [word, *islice(before_end, 1)]
+        else:
+            (front if word.startswith(tuple(f"{option}=" for option in LOG_OPTIONS)) else others).append(word)
+    return [*front, *others, *words[end:]]
 
 
 def print_json(content: Any) -> None:

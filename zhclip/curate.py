@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from foundation.console import messages
 from foundation.text import counted
 from pipeline.stages.registry import COMMANDS
-from zhclip.console import interruptible, messages, print_json
-from zhclip.words import WORDS, BeamCommand, recipe_and_run
+from zhclip.console import interruptible, print_json
+from zhclip.words import WORDS, BeamCommand, RunFolder, RunOption, named_run, recipe_and_run
 
 if TYPE_CHECKING:
     from pipeline.run.folder import Run
@@ -36,9 +37,6 @@ Words = Annotated[
         ".yaml or .yml, or is a file.",
         show_default=False,
     ),
-]
-RunOption = Annotated[
-    Path | None, typer.Option("--run", metavar="RUN", help="The run's folder, instead of the argument.")
 ]
 Workers = Annotated[int, typer.Option(help="Number of shards that the embedded runner processes at a time.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and no progress.")]
@@ -79,10 +77,8 @@ def _command(stages: Sequence[str]) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         from pipeline import run_stages
-        from pipeline.api import check_beam_options
 
         recipe, folder = recipe_and_run(words or [], run, str(context.info_name))
-        check_beam_options(context.args)
         opened = _open(recipe, folder, overrides or [], as_json)
         with _working(opened, as_json) as progress:
             run_stages(opened, stages, workers=workers, beam_options=context.args, progress=progress)
@@ -105,7 +101,8 @@ def _stage_help(stage: str, summary: str) -> str:
 
 def retry_command(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    run: RunFolder = None,
+    run_option: RunOption = None,
     reasons: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,7 +130,7 @@ def retry_command(
     from pipeline import failed_downloads, read_run
     from pipeline import retry as fetch_again
 
-    opened = read_run(run)
+    opened = read_run(named_run(run, run_option, "zhclip retry RUN"))
     failed = failed_downloads(opened, reasons or [], above)
     _print_retry(failed, Console(quiet=as_json))
     if dry_run or not failed.shards:
@@ -174,10 +171,8 @@ def _open(recipe: str | None, folder: Path, overrides: Sequence[str], as_json: b
 @contextmanager
 def _working(run: Run, as_json: bool) -> Iterator[ProgressCallback]:
     """Show progress while the work in the context goes on; Ctrl-C ends the process."""
-    from foundation.log import quiet_libraries
     from zhclip.progress import progress_bars
 
-    quiet_libraries()
     with (
         interruptible(f"stopped; what is committed stays. The same command continues {run.folder}"),
         progress_bars(messages(as_json)) as bars,

@@ -9,9 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from zhclip.console import EXIT_FAILED, messages, print_json
+from foundation.console import messages
+from foundation.errors import EXIT_FAILED
+from zhclip.console import print_json
+from zhclip.words import RunFolder, RunOption, named_run
 
-RunFolder = Annotated[Path, typer.Argument(help="The run's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -22,23 +24,23 @@ def add_commands(app: typer.Typer) -> None:
     app.command("calibrate")(calibrate_command)
 
 
-def status_command(run: RunFolder, as_json: Json = False) -> None:
+def status_command(run: RunFolder = None, run_option: RunOption = None, as_json: Json = False) -> None:
     """Show how far a run has got and what became of its rows."""
     from pipeline import read_run, status
     from pipeline.inspect.status import print_status
 
-    opened = read_run(run)
+    opened = read_run(named_run(run, run_option, "zhclip status RUN"))
     if as_json:
         print_json(status(opened))
     else:
         print_status(opened, Console())
 
 
-def verify_command(run: RunFolder, as_json: Json = False) -> None:
+def verify_command(run: RunFolder = None, run_option: RunOption = None, as_json: Json = False) -> None:
     """Recompute every count and hash of a run and name each wrong shard and key. Exit code 1 if there is one."""
     from pipeline import verify
 
-    report = verify(run, messages(as_json))
+    report = verify(named_run(run, run_option, "zhclip verify RUN"), messages(as_json))
     if as_json:
         print_json({"checked": report.checked, "problems": report.problems})
     else:
@@ -47,7 +49,8 @@ def verify_command(run: RunFolder, as_json: Json = False) -> None:
 
 
 def calibrate_command(
-    run: RunFolder,
+    run: RunFolder = None,
+    run_option: RunOption = None,
     source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
     keep: Annotated[float, typer.Option(help="Find the threshold that keeps this share of pairs.", min=0, max=1)] = 0.8,
     precision: Annotated[
@@ -72,7 +75,7 @@ def calibrate_command(
     from pipeline import calibrate, read_run
     from pipeline.inspect.calibrate import report
 
-    opened = read_run(run)
+    opened = read_run(named_run(run, run_option, "zhclip calibrate RUN"))
     calibrations, folder = calibrate(
         opened,
         source=source,
@@ -81,7 +84,7 @@ def calibrate_command(
         seed=seed,
         keep=keep,
         precision=precision,
-        out=out or run / "calibration",
+        out=out,
     )
     if as_json:
         print_json(report.as_json(opened, calibrations, keep, precision))

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zhclip.console import EXIT_INVALID, fail, print_json
+from foundation.console import fail
+from foundation.errors import EXIT_INVALID
+from zhclip.console import print_json
 
 
 def add_command(app: typer.Typer) -> None:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from zhclip.console import EXIT_INVALID, fail, messages
+from foundation.console import fail, messages
+from foundation.errors import EXIT_INVALID
+from zhclip.words import RunFolder, RunOption, named_run
 
 
 def add_command(app: typer.Typer) -> None:
@@ -17,7 +19,8 @@ def add_command(app: typer.Typer) -> None:
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    run: RunFolder = None,
+    run_option: RunOption = None,
     against: Annotated[Path | None, typer.Option(help="A second run to compare with.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; default: RUN/report.html.")] = None,
     seed: Annotated[int, typer.Option(help="Seed for choosing the samples and the pairs in the galleries.")] = 0,
@@ -38,10 +41,11 @@ def report_command(
     need("report", "zhclip report")
     from pipeline.inspect.report.write import write_report
 
-    path = out or run / "report.html"
+    folder = Path(named_run(run, run_option, "zhclip report RUN"))
+    path = out or folder / "report.html"
     console = messages()
     with console.status("counting, drawing, choosing pictures …"):
-        written = write_report(run, path, against, seed, cards, _prices(price or []), memory)
+        written = write_report(folder, path, against, seed, cards, _prices(price or []), memory)
     console.print(f"[green]done[/] {escape(str(path))}  ({written / 2**20:.1f} MiB)", highlight=False, soft_wrap=True)
 
 

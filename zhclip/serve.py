@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from zhclip.console import EXIT_INVALID, fail
+from foundation.console import announce, fail
+from foundation.errors import EXIT_INVALID
+from zhclip.words import RunOption, named_run
 
 
 def add_command(app: typer.Typer) -> None:
@@ -20,7 +21,8 @@ def add_command(app: typer.Typer) -> None:
 
 
 def serve_command(
-    runs: Annotated[Path, typer.Argument(help="A folder of runs, or a single run.")],
+    runs: Annotated[Path | None, typer.Argument(help="A folder of runs, or a single run.", show_default=False)] = None,
+    run_option: RunOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but a loopback address needs a token.")
     ] = "127.0.0.1",
@@ -47,13 +49,14 @@ def serve_command(
     from pipeline.serve.access import MIN_TOKEN, Access, is_loopback
 
     token = token.strip()
-    if not runs.is_dir():
-        fail(f"{runs} is not a folder; name a folder of runs, or one run", EXIT_INVALID)
+    folder = Path(named_run(runs, run_option, "zhclip serve RUN, or a folder of runs"))
+    if not folder.is_dir():
+        fail(f"{folder} is not a folder; name a folder of runs, or one run", EXIT_INVALID)
     if token and len(token) < MIN_TOKEN:
         fail(f"the token has {len(token)} characters; {MIN_TOKEN} are the least: openssl rand -hex 16", EXIT_INVALID)
     if not token and not is_loopback(host):
         fail(f"--host {host} lets others in, so it needs a token: ZHCLIP_TOKEN=$(openssl rand -hex 16)", EXIT_INVALID)
-    _serve(runs, Access(is_loopback(host), token), _listen(host, port))
+    _serve(folder, Access(is_loopback(host), token), _listen(host, port))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -73,15 +76,11 @@ def _serve(runs: Path, access, listening: socket.socket) -> None:  # type: ignor
     from pipeline.serve.app import create_app
 
     host, port, *_ = listening.getsockname()
-    console = Console(stderr=True)
     config = uvicorn.Config(create_app(runs, access), log_level="warning", access_log=False, server_header=False)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     listening.listen(config.backlog)  # who reads the address may connect at once, and waits for the answer
-    console.print(
-        f"[green]serving[/] {escape(str(runs))} at [bold]{address}[/]   Ctrl-C stops it",
-        highlight=False,
-        soft_wrap=True,
-    )
+    shown = f"[green]serving[/] {escape(str(runs))} at [bold]{address}[/]   Ctrl-C stops it"
+    announce("serve", f"serving {runs} at {address}", shown, folder=str(runs), address=address)
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-    console.print("stopped", highlight=False)
+    announce("serve", "stopped")

@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from foundation.console import fail, messages
+from foundation.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID
 from foundation.text import counted
-from zhclip.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID, fail, messages
+from zhclip.words import RunAddress, RunOption, named_run
 
 LOG_WIDTH = 200  # columns where no terminal says how many it has
 
@@ -22,10 +24,11 @@ def add_command(app: typer.Typer) -> None:
 
 
 def sql_command(
-    run: Annotated[str, typer.Argument(help="The run's folder or URL (s3://, gs://, https://).")],
+    run: RunAddress = None,
     query: Annotated[
         str | None, typer.Argument(help="SQL query; `-` reads it from standard input. Without one, a prompt opens.")
     ] = None,
+    run_option: RunOption = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     parquet: Annotated[Path | None, typer.Option(help="Write the result to this Parquet file.")] = None,
@@ -47,6 +50,9 @@ def sql_command(
     """
     if sum((as_csv, as_json, parquet is not None)) > 1:
         fail("--csv, --json and --parquet exclude each other", EXIT_INVALID)
+    if run_option is not None and query is None:  # the only word is the query
+        run, query = None, run
+    run = named_run(run, run_option, "zhclip sql RUN QUERY")
     connection = _connect(run, attach or [], threads, memory)
     if query is None and sys.stdin.isatty() and sys.stdout.isatty():
         from pipeline.inspect.sql.prompt import run_prompt

@@ -22,7 +22,7 @@ import zhclip
 from foundation.errors import InvalidInput, WorkFailed, ZhclipError
 from tests.support.paths import REPOSITORY
 from tests.support.published import write_published
-from trainer.cli import or_exit
+from trainer.__main__ import TrainCommand
 from zhclip.console import CommandGroup
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,14 @@ main()
 """
 
 
+def training(work: Callable[[], None]) -> None:
+    """Does the work as `python -m trainer`."""
+    app = typer.Typer()
+    app.command(cls=TrainCommand)(work)
+    if code := app([], standalone_mode=False):
+        raise typer.Exit(code)
+
+
 def command_line(work: Callable[[], None]) -> None:
     """Does the work as a command of `zhclip`."""
     app = typer.Typer(cls=CommandGroup)
@@ -52,7 +60,7 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-@pytest.mark.parametrize("run", [or_exit, command_line])
+@pytest.mark.parametrize("run", [training, command_line])
 @pytest.mark.parametrize(("error", "code"), [(InvalidInput("no such recipe"), 2), (WorkFailed("2 items failed"), 1)])
 def test_an_error_for_people_is_one_line_and_its_exit_code(run, error, code, capsys) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(typer.Exit) as ended:
@@ -61,7 +69,7 @@ def test_an_error_for_people_is_one_line_and_its_exit_code(run, error, code, cap
     assert capsys.readouterr().err == f"zhclip: {error}\n"
 
 
-@pytest.mark.parametrize("run", [or_exit, command_line])
+@pytest.mark.parametrize("run", [training, command_line])
 def test_a_fault_of_the_program_is_not_taken_for_a_message(run) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="could not be broadcast"):
         run(lambda: np.zeros(3) + np.zeros(4))

@@ -40,6 +40,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger(ROOT)
     handlers, propagate, level = root.handlers, root.propagate, root.level
     yield
+    configure("text")  # takes back what JSON changes of the root logger, of warnings and of faults
     root.handlers, root.propagate = handlers, propagate
     root.setLevel(level)
 

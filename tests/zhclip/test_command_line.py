@@ -130,7 +130,10 @@ def test_a_run_is_named_by_a_word_or_by_an_option(sold: tuple[Shop, Run], tmp_pa
         (("retry", "run", "more"), "unexpected extra argument"),
         (("download", "run", "--", "--paralellism=2"), "did you mean --parallelism?"),
         (("curate", "builtin:paper", "run", "--", "--paralellism=2"), "did you mean --parallelism?"),
-        (("retry", "run", "--", "--paralellism=2"), "run is not a run folder"),
+        (("retry", "run", "--dry-run", "--", "--paralellism=2"), "did you mean --parallelism?"),
+        (("status",), "which run? Name it: zhclip status RUN"),
+        (("verify", "one", "--run", "other"), "two folders of a run: one, and other as --run"),
+        (("sql", "--run", "one", "other", "select 1"), "two folders of a run: other, and one as --run"),
         (("plan", "builtin:paper", "run", "--", "--runner=FlinkRuner"), "no such runner; did you mean `FlinkRunner`?"),
         (("download", "--run", "run", "--", "recipe.yaml"), "'recipe.yaml' is no option of Beam"),
         (("--log-format", "xml", "status", "run"), "--log-format"),
@@ -226,6 +229,28 @@ def test_run_in_a_folder_with_an_unusual_name(words: tuple[str, ...], expected: 
     done = CliRunner(env={"COLUMNS": "400"}).invoke(app, filled[:-1])
     assert done.exit_code in ((0, 1) if words[0] == "check" else (0,)), done.output + repr(done.exception)
     assert filled[-1] in done.output
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--json"),
+        ("verify", "--json"),
+        ("check", "--json"),
+        ("sql", "select count(*) as n from pairs", "--csv"),
+        ("retry", "--dry-run", "--json"),
+        ("report", "--out", "{out}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_takes_the_run_as_an_option(
+    words: tuple[str, ...], sold: tuple[Shop, Run], tmp_path: Path
+) -> None:
+    command, *others = (word.format(out=tmp_path / "report.html") for word in words)
+    named, placed = (zhclip(command, *start, *others) for start in (("--run", sold[1].folder), (sold[1].folder,)))
+    assert named.exit_code == placed.exit_code != 2, named.output
+    assert named.stdout == placed.stdout
 
 
 @pytest.mark.e2e

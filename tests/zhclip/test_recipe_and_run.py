@@ -52,7 +52,7 @@ def test_recipe_and_run_are_told_apart(words: list[str], option: object, recipe:
 @pytest.mark.parametrize(
     "words, option, message",
     [
-        ([], None, "which run? Name its folder, a new one or that of a run: zhclip plan RECIPE RUN"),
+        ([], None, "which run? Name it: zhclip plan RECIPE RUN, where RUN is a new folder or that of a run"),
         (["r.yaml"], None, "which run?"),
         (["builtin:paper"], None, "which run?"),
         (["runs/first"], Path("runs/second"), "two folders of a run: runs/first, and runs/second as --run; name one"),
