@@ -45,7 +45,7 @@ Overrides = Annotated[
 ]
 
 
-CURATE_HELP = """Run all stages: translate (if a source has a translation model), plan, download, score, select, publish.
+CURATE_HELP = f"""Run all stages: {", ".join(COMMANDS)}. Those that a recipe does not ask for are left out.
 
 Run the same command again to continue after an interruption. Options after [bold]--[/] are passed to Beam:
 

@@ -30,7 +30,7 @@ def reasons_command(
     """Explain every reason code for which a row can be rejected or fail, stage by stage.
 
     zhclip reasons
-    zhclip reasons caption_short
+    zhclip reasons caption_too_short
     """
     from pipeline.stages.reasons import all_reasons
 
