@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.run.folder import RunError
 from pipeline.run.names import RECIPE_FILE
 from pipeline.serve.live_run import LiveRun
 
-NAME = re.compile(r"\w[\w.+=@-]{0,99}")
+MAX_NAME = 255  # bytes, of most file systems
 
 
 class NoSuchRun(InvalidInput, LookupError):
@@ -40,10 +40,10 @@ class RunIndex:
 
     def names(self) -> list[str]:
         """Names of the runs that are served, in order."""
-        return [name for name, folder in self._folders().items() if self._stays_inside(folder)]
+        return [name for name, folder in self._folders().items() if not self._problem(folder)]
 
     def runs(self) -> list[RunEntry]:
-        """An entry for each run, also for one that cannot be read, or may not be because its link leaves the root."""
+        """An entry for each run, also for one that cannot be read, and for each link that leads out of the root or nowhere."""
         return [self._entry(name, folder) for name, folder in self._folders().items()]
 
     def get(self, name: str) -> LiveRun:
@@ -53,8 +53,8 @@ class RunIndex:
             NoSuchRun: there is none, or its folder lies outside the root.
             RunError: it cannot be read.
         """
-        folder = self.root / name if NAME.fullmatch(name) and _is_run(self.root / name) else self._folders().get(name)
-        if folder is None or not self._stays_inside(folder):
+        folder = self.root / name if _can_be_served(name) and _is_run(self.root / name) else self._folders().get(name)
+        if folder is None or self._problem(folder):
             raise NoSuchRun(name)
         with self._lock:
             live_run = self._runs.get(name)
@@ -63,20 +63,29 @@ class RunIndex:
             return live_run
 
     def _folders(self) -> dict[str, Path]:
-        """Name → folder of each run. The root is one itself where it has a recipe and there is no run below it."""
-        below = {path.name: path for path in sorted(self.root.iterdir()) if NAME.fullmatch(path.name) and _is_run(path)}
-        if below or not _is_run(self.root):
-            return below
-        return {self.root.name if NAME.fullmatch(self.root.name) else "run": self.root}
+        """Name → folder of each run and of each link that leads nowhere, hidden ones apart.
 
-    def _stays_inside(self, folder: Path) -> bool:
-        return folder.resolve().is_relative_to(self.root)
+        The root is a run itself where it has a recipe and there is no run below it.
+        """
+        folders = [path for path in sorted(self.root.iterdir()) if not path.name.startswith(".")]
+        below = {path.name: path for path in folders if _is_run(path) or _leads_nowhere(path)}
+        if not _is_run(self.root) or any(map(_is_run, below.values())):
+            return below
+        return {self.root.name if _can_be_served(self.root.name) else "run": self.root}
+
+    def _problem(self, folder: Path) -> str:
+        """Why a run is not served, empty where it is."""
+        if _leads_nowhere(folder):
+            return f"a symbolic link to {_printable(str(folder.readlink()))}, which is not there"
+        if not folder.resolve().is_relative_to(self.root):
+            return f"a symbolic link out of {self.root}, which is not followed; serve its target instead"
+        if folder != self.root and not _can_be_served(folder.name):
+            return "its name has a character that cannot be shown, so it has no address; rename the folder"
+        return ""
 
     def _entry(self, name: str, folder: Path) -> RunEntry:
-        if not self._stays_inside(folder):
-            return RunEntry(
-                name, None, f"a symbolic link out of {self.root}, which is not followed; serve its target instead"
-            )
+        if problem := self._problem(folder):
+            return RunEntry(_printable(name), None, problem)
         try:
             return RunEntry(name, self.get(name))
         except (NoSuchRun, RunError) as error:
@@ -85,6 +94,20 @@ class RunIndex:
 
 def _is_run(folder: Path) -> bool:
     return (folder / RECIPE_FILE).is_file()
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _can_be_served(name: str) -> bool:
+    """Whether a name, which may come from a request, is that of one visible folder and can stand in pages and headers."""
+    alone = bool(name) and not name.startswith(".") and "/" not in name
+    return alone and name.isprintable() and len(os.fsencode(name)) <= MAX_NAME
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -96,7 +97,7 @@ def _csv(run: str, answer: dict[str, Any]) -> Response:
     writer.writerow([name for name, _ in answer["columns"]])
     writer.writerows([["" if cell is None else _harmless(cell) for cell in row] for row in answer["rows"]])
     cut = f"-first-{len(answer['rows'])}-rows" if answer["more"] else ""
-    name = run.encode("ascii", "replace").decode().replace("?", "_")
+    name = re.sub(r"[^\w.+=@-]", "_", run, flags=re.ASCII)
     headers = {"content-disposition": f'attachment; filename="{name}{cut}.csv"'}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 

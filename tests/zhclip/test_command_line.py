@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -270,7 +271,7 @@ def test_service_shows_a_run_in_a_folder_with_an_unusual_name(odd: Run) -> None:
         shown = server.stderr.readline()
         assert ODD in shown
         address = shown.split(" at ")[-1].split()[0]
-        page = httpx.get(f"{address}/runs/run/pairs", timeout=60)
+        page = httpx.get(f"{address}/runs/{quote(ODD, safe='')}/pairs", timeout=60)
         server.terminate()
     assert page.status_code == 200
     assert "张漂亮的图画" in page.text

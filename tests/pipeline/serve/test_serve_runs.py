@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from foundation.config import parse
 from pipeline.recipe import Recipe
+from pipeline.serve.access import Access
+from pipeline.serve.app import create_app
+from pipeline.serve.render import path
 from pipeline.serve.runs import NoSuchRun, RunIndex
 from pipeline.stages.opening import open_run
 
@@ -56,3 +60,43 @@ def test_a_link_that_leaves_the_folder_is_listed_with_the_reason_and_not_read(tm
     assert linked.name == "linked" and linked.live_run is None and "symbolic link" in linked.problem
     with pytest.raises(NoSuchRun):
         index.get("linked")
+
+
+def test_a_run_is_served_whatever_its_name(tmp_path: Path) -> None:
+    odd = 'odd [a]\'s run? 50% #1 <b> "x"'
+    folder = make_run(tmp_path / "runs" / odd)
+    make_run(tmp_path / "runs" / ".hidden")
+    index = RunIndex(tmp_path / "runs")
+    assert index.names() == [odd]
+    assert index.get(odd).run.folder == folder
+    page = TestClient(create_app(tmp_path / "runs", Access(True, "")), base_url="http://localhost").get(
+        path("runs", odd)
+    )
+    assert page.status_code == 200
+    assert "<b>" not in page.text.replace("<bdi>", "")
+    for name in (".hidden", "..", "", "../runs", "x" * 300, "a\0b"):
+        with pytest.raises(NoSuchRun):
+            index.get(name)
+
+
+def test_a_name_that_cannot_be_shown_is_listed_with_the_reason(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "two\nlines")
+    index = RunIndex(tmp_path / "runs")
+    (entry,) = index.runs()
+    assert (entry.name, entry.live_run) == ("two\\nlines", None)
+    assert "rename the folder" in entry.problem
+    with pytest.raises(NoSuchRun):
+        index.get("two\nlines")
+
+
+def test_a_link_that_leads_nowhere_is_listed_and_hides_no_run(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "runs" / "first")
+    (tmp_path / "runs" / "gone").symlink_to(tmp_path / "removed")
+    (first / "old").symlink_to(tmp_path / "removed")
+    index = RunIndex(tmp_path / "runs")
+    _, gone = index.runs()
+    assert (gone.name, gone.problem) == ("gone", f"a symbolic link to {tmp_path}/removed, which is not there")
+    assert index.names() == ["first"]
+    with pytest.raises(NoSuchRun):
+        index.get("gone")
+    assert RunIndex(first).names() == ["first"]
