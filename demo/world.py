@@ -42,7 +42,7 @@ TRUTH_SCHEMA = pa.schema(
         ("url", pa.string()),
         ("caption", pa.string()),
         ("fault", pa.string()),  # name of a kind in demo.faults; "clean" where nothing is wrong
-        ("stage", pa.string()),  # expected to catch it: read, plan, download, select; "none" for clean pairs
+        ("stage", pa.string()),  # whose ledger is expected to have it; "none" for clean pairs
         ("reasons", pa.list_(pa.string())),  # codes of which at least one is expected in the ledger
         ("variant", pa.string()),  # form of the image, or what is special about the link
         ("concept", pa.string()),  # of the image, not of the caption

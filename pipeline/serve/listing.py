@@ -218,6 +218,8 @@ def _condition(block: ShardBlock, search: Search) -> Part:
 
 
 def _parts(block: ShardBlock, search: Search) -> Iterator[Part]:
+    if block.segment.outcome:  # a stage may decide on several
+        yield "outcome = $outcome", {"outcome": block.segment.outcome}
     for number, word in enumerate(search.words):
         if word.lower() == word.upper():  # nothing in it has case, as Chinese has none: the faster way
             yield f"contains(caption, $word{number})", {f"word{number}": word}

@@ -19,29 +19,29 @@ class Segment:
 
     name: str
     stage: str  # whose manifests name its shards
-    ledger: bool  # whether its rows are ledger entries
+    outcome: str = ""  # of the ledger entries that are its rows; empty where its rows are none
     scored: bool = False  # whether its rows have a score
     initial_shards: int = 4  # shards in the first block of a search; those of the rules are large
 
     def path(self, run: CachedRun, shard: str) -> str:
         """The path of its file of one shard."""
-        return str(run.ledger_path(self.stage, shard) if self.ledger else run.path(self.stage, f"{shard}.parquet"))
+        return str(run.ledger_path(self.stage, shard) if self.outcome else run.path(self.stage, f"{shard}.parquet"))
 
     def rows(self, manifest: Manifest) -> int:
         """The number of its rows in one shard."""
-        if not self.ledger:
+        if not self.outcome:
             return int(manifest.counts["out"])
-        return sum(sum(lost_rows(self.stage, counts).values()) for counts in manifest.counts["sources"].values())
+        return sum(lost_rows(self.stage, counts)[self.outcome] for counts in manifest.counts["sources"].values())
 
 
 def _ledger_segments() -> dict[str, Segment]:
-    """Outcome key → the ledger of the stage that decides it; but for `read`, whose ledger rows are no pairs."""
+    """Outcome key → its entries in the ledger of the stage that decides it; but for `read`, whose ledger rows are no pairs."""
     stages, scored = list(STAGES), list(STAGES).index("score")
     return {
         key: Segment(
             key,
             stage,
-            True,
+            outcome.ledger,
             scored=stages.index(stage) > scored,
             initial_shards=4 if STAGES[stage].per_plan_shard else 1,
         )
@@ -50,13 +50,13 @@ def _ledger_segments() -> dict[str, Segment]:
     }
 
 
-PLAN = Segment("plan", "plan", False)
-PUBLISHED = Segment("published", "publish", False, scored=True)
+PLAN = Segment("plan", "plan")
+PUBLISHED = Segment("published", "publish", scored=True)
 LEDGERS = _ledger_segments()
 RULES = LEDGERS["rejected_by_rules"]
 LOSS_SEGMENTS = tuple(segment for segment in LEDGERS.values() if STAGES[segment.stage].per_plan_shard)
 """Ledgers of the stages after plan. Their shards are named as plan's, and hold pairs of the shard of that name."""
-DECISIONS = Segment("decisions", "select", False, scored=True)  # of all scored pairs
+DECISIONS = Segment("decisions", "select", scored=True)  # of all scored pairs
 SEGMENTS = {segment.name: segment for segment in (PLAN, PUBLISHED, *LEDGERS.values())}
 SEGMENTS_BY_OUTCOME = {
     "all": (PLAN, RULES),
@@ -74,7 +74,7 @@ def segments_of(live_run: LiveRun, search: Search) -> list[Segment]:
         counted = live_run.reasons(wait=False)
         stages = {row["stage"] for row in counted or () if row["reason"] == search.reason}
         segments = tuple(
-            segment for segment in segments if segment.ledger and (counted is None or segment.stage in stages)
+            segment for segment in segments if segment.outcome and (counted is None or segment.stage in stages)
         )
     if search.low is not None or search.high is not None:
         segments = tuple(segment for segment in segments if segment.scored or segment is PLAN)

@@ -60,7 +60,7 @@ def _thumbnail(position: Position, stage: str = PLAN.stage, outcome: str | None 
 def _of_segment(
     connection: duckdb.DuckDBPyConnection, live_run: LiveRun, segment: Segment, positions: list[Position]
 ) -> Rows:
-    if segment.ledger:
+    if segment.outcome:
         return _rows(connection, live_run, segment, positions, f"{TEXTS}, {ENTRY}")
     if segment is not PLAN:
         return _rows(connection, live_run, segment, positions, f"{TEXTS}, score, '{segment.stage}' as stage")

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,11 +20,12 @@ import pytest
 from pipeline.run.outcomes import WAITING
 from pipeline.serve.access import Access
 from pipeline.serve.history import met_again
-from pipeline.serve.listing import Position, find
+from pipeline.serve.listing import Position, ShardBlock, _find_in, find
 from pipeline.serve.live_run import LiveRun
 from pipeline.serve.pair import Pair
 from pipeline.serve.runs import RunIndex
 from pipeline.serve.search import BadSearch, Search, read_search
+from pipeline.serve.segments import LEDGERS
 from pipeline.serve.sql_child import SETTINGS
 from tests.pipeline.serve.conftest import HOSTILE, served
 
@@ -113,6 +115,20 @@ def test_filters_by_source_score_reason_and_site(address: str, shelf: Path) -> N
     assert web and set(keys(walk(address, "merged", domain="127.0.0.1")[0])) == web
     assert keys(walk(address, "merged", domain="0.0.1")[0]) == keys(walk(address, "merged", domain="127.0.0.1")[0])
     assert keys(walk(address, "merged", domain="27.0.0.1")[0]) == []  # not a part after a dot
+
+
+def test_a_segment_holds_the_entries_of_its_outcome_alone(shelf: Path) -> None:
+    """A stage may decide on several outcomes; all of them lie in its ledger."""
+    import duckdb
+
+    live_run, connection = LiveRun(shelf / "finished"), duckdb.connect()
+    segment = LEDGERS["not_fetched"]
+    shards = list(live_run.run.committed(segment.stage))
+    search = Search(q="星")
+    expected = sorted(row["key"] for row in ledger(shelf / "finished", "download") if "星" in row["caption"])
+    for part, there in ((segment, expected), (replace(segment, outcome="rejected"), [])):
+        positions = _find_in(connection, ShardBlock(live_run, part, shards), search, None, False, 10**6)
+        assert sorted(position.key for position in positions) == there and expected
 
 
 def test_counts(address: str, shelf: Path) -> None:
