@@ -37,19 +37,13 @@ PYTEST := $(BIN)/python -m pytest -q
 WORKERS ?= 2
 
 check: lint ## style, types, import contracts, and the fast tests
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not (slow or e2e or browser or serial)"
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not (slow or e2e or browser)"
 
-test: $(VENV)/.installed ## all tests: $(WORKERS) at a time, then those that need the machine to themselves
-	@failed=0; \
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not serial" || failed=1; \
-	$(PYTEST) -m serial || failed=1; \
-	exit $$failed
+test: $(VENV)/.installed ## all tests, $(WORKERS) at a time
+	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 coverage: $(VENV)/.installed ## all tests, and which lines no test runs
-	@failed=0; $(BIN)/coverage erase; \
-	$(PYTEST) --cov --cov-append --cov-report= -n $(WORKERS) --dist worksteal -m "not serial" || failed=1; \
-	$(PYTEST) --cov --cov-append --cov-report= -m serial || failed=1; \
-	$(BIN)/coverage report; exit $$failed
+	$(PYTEST) -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 lint: $(VENV)/.installed ## style, types, and the direction of imports
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers with several threads each wai
 
 __all__ = ["chromium", "finished", "merge", "merged", "one_thread", "site"]
 
-TIERS = {"chromium": "browser", "site": "e2e", "merge": "e2e", "merged": "e2e", "unlucky": "serial"}
+TIERS = {"chromium": "browser", "site": "e2e", "merge": "e2e", "merged": "e2e"}
 """Fixture → marker of every test that uses it, directly or through others."""
 
 

@@ -19,17 +19,38 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from demo.server import serving
+from demo.world import build_world
 from pipeline.inspect.verify import verify_run
 from pipeline.run.folder import Run, RunError
 from pipeline.runners.driver import run_stages
 from pipeline.runners.retry import find, wanted
 from pipeline.stages.opening import read_run
 from tests.support import warm
+from tests.support.cache import unused_port
 from tests.support.runs import Site, published
 
 pytestmark = pytest.mark.e2e
 
 LOST = {"000000", "000002"}  # shards that the outage hits
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Of this module alone, since it stops the server."""
+    port = unused_port()
+    world = build_world(tmp_path_factory.mktemp("world") / "world", f"http://127.0.0.1:{port}", size="test")
+    with serving(world.web, port):
+        yield Site(world)
+
+
+@pytest.fixture(scope="module")
+def finished(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of it that went through undisturbed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    done = site.curate(folder)
+    assert done.returncode == 0, done.stderr
+    return read_run(folder)
 
 
 @contextmanager
