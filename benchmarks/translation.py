@@ -138,9 +138,9 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in runs}
     for round_number in range(given.rounds + 1):
         for name, (work, count) in runs.items():
-            few = round_number == 0  # the first round warms up
-            rate = count / seconds(work if not few else lambda: in_batches(translator, tokens, [[0]]))
-            if not few:
+            warming_up = round_number == 0  # the first round warms up
+            rate = count / seconds(work if not warming_up else lambda: in_batches(translator, tokens, [[0]]))
+            if not warming_up:
                 rates[name].append(rate)
     print(
         f"device {translator.model.device}, {translator.identity['dtype']}, {torch.get_num_threads()} threads, "

@@ -31,8 +31,8 @@ with DAG("zhclip_curate", params=PARAMS, default_args=RETRIES, doc_md=__doc__, t
     def settle(params: dict[str, Any]) -> dict[str, Any]:
         """Reads the recipe, and makes the folders of run and training absolute."""
         run = folder() / params["run"]
-        place = folder() / (params["training"] or f"{run}-training")
-        paths = {"run": str(run), "training": str(place)}
+        training = folder() / (params["training"] or f"{run}-training")
+        paths = {"run": str(run), "training": str(training)}
         return {**params, **paths, "translate": has_translation(read_recipe(params))}
 
     pretraining(gate=stages(settle()))

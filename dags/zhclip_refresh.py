@@ -44,15 +44,15 @@ with DAG(
     def settle(params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
         """Claims the files that are new, in a recipe and a run named by the day; skips everything where none is."""
         asked = overlaid(PARAMS, Variable.get(VARIABLE, default={}, deserialize_json=True), params)
-        place, name = folder() / asked["folder"], f"{dag_run.logical_date or dag_run.run_after:%Y-%m-%d}"
+        runs, name = folder() / asked["folder"], f"{dag_run.logical_date or dag_run.run_after:%Y-%m-%d}"
         recipe = read_recipe(asked)
         listed = json.loads(output_of(recipe_words("files", asked), final=()))  # a remote may answer the next time
-        claimed = refresh.claim(place, name, recipe, listed)
+        claimed = refresh.claim(runs, name, recipe, listed)
         if claimed is None:
-            raise AirflowSkipException(f"no metadata file is new: see {place}/taken.json")
-        before = refresh.previous(place, name)
-        settings = {**asked, "recipe": str(claimed), "overrides": [], "run": str(place / name), "report": None}
-        against = str(place / before) if before else None
+            raise AirflowSkipException(f"no metadata file is new: see {runs}/taken.json")
+        before = refresh.previous(runs, name)
+        settings = {**asked, "recipe": str(claimed), "overrides": [], "run": str(runs / name), "report": None}
+        against = str(runs / before) if before else None
         return {**settings, "against": against, "translate": has_translation(read_recipe(settings))}
 
     @task

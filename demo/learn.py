@@ -92,9 +92,9 @@ def recall_table(out: Path, corpora: Corpora) -> Table:
         for heading in (f"{name}\nR@1", "concepts\nR@10", "\nmean"):
             table.add_column(heading, justify="right")
     table.add_row("chance", *(cell for name in ("unseen", "seen") for cell in _chance(getattr(corpora, name))))
-    for title, place in rows.items():
-        lines_of = evaluations(out / place[0], place[1])
-        table.add_row(title, *(cell for name in ("unseen", "seen") for cell in _cells(lines_of[name][place[2]])))
+    for title, (folder, stage, line) in rows.items():
+        lines_of = evaluations(out / folder, stage)
+        table.add_row(title, *(cell for name in ("unseen", "seen") for cell in _cells(lines_of[name][line])))
     return table
 
 

@@ -26,9 +26,9 @@ class CocoImage:
         """COCO_train2014_000000000009.jpg."""
         return f"COCO_{self.part}_{self.number:012d}.jpg"
 
-    def annotation_id(self, place: int) -> int:
-        """Unique in all files."""
-        return 10 * self.number + place
+    def annotation_id(self, number: int) -> int:
+        """Of the image's caption of that number, from 0; unique in all files."""
+        return 10 * self.number + number
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class GenomeImage:
 def write_coco(
     path: Path, images: Sequence[CocoImage], captions: Mapping[int, Sequence[str]]
 ) -> list[tuple[CocoImage, int]]:
-    """captions_train2014.json, `captions` by image number; returns image and place of each annotation, in file order."""
+    """captions_train2014.json, `captions` by image number; returns image and number of each annotation's caption, in file order."""
     longest = max((len(captions[image.number]) for image in images), default=0)
     order = [(image, i) for i in range(longest) for image in images if i < len(captions[image.number])]
     annotations = [
-        {"image_id": image.number, "id": image.annotation_id(place), "caption": captions[image.number][place]}
-        for image, place in order
+        {"image_id": image.number, "id": image.annotation_id(number), "caption": captions[image.number][number]}
+        for image, number in order
     ]
     described = [
         {

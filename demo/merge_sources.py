@@ -116,12 +116,12 @@ class Sources:
             images = [self._coco[_picture(entry)] for entry in own.values()]
             captions = {number: _captions(entry.scene, self._names) for number, entry in own.items()}
             english = {number: [text for text, _ in texts] for number, texts in captions.items()}
-            for row, (image, place) in enumerate(write_coco(self._folder / "coco" / file, images, english)):
+            for row, (image, number) in enumerate(write_coco(self._folder / "coco" / file, images, english)):
                 entry = own[image.number]
-                by = "model" if entry.kind == "clean" and place == 1 else "file"
+                by = "model" if entry.kind == "clean" and number == 1 else "file"
                 if by == "file":
-                    known[str(image.annotation_id(place))] = captions[image.number][place][1]
-                yield _truth(entry, file, row, str(image.number), *captions[image.number][place], by)
+                    known[str(image.annotation_id(number))] = captions[image.number][number][1]
+                yield _truth(entry, file, row, str(image.number), *captions[image.number][number], by)
         write_json(self._folder / "coco" / "zh.json", known)
 
     def _coco_cn(self, entries: list[Entry]) -> Iterator[Truth]:
@@ -161,7 +161,7 @@ class Sources:
             name = self._names[placed.drawing.hexcode]
             yield (
                 name,
-                self._rng.choice((placed.place(scene.width), "small" if placed.side < SMALL * scene.height else "")),
+                self._rng.choice((placed.position(scene.width), "small" if placed.side < SMALL * scene.height else "")),
             )
         if len(scene.placed) == 1:
             yield name, "large"

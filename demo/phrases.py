@@ -77,9 +77,9 @@ def caption_of(name: Name, colour: str, which: int) -> tuple[str, str]:
     )
 
 
-def phrase_of(name: Name, place: str) -> tuple[str, str]:
+def phrase_of(name: Name, position: str) -> tuple[str, str]:
     """A phrase of PHRASES about a drawing: English, Chinese."""
-    english, chinese = PHRASES[place]
+    english, chinese = PHRASES[position]
     return english.format(a=name.english), chinese.format(a=name.chinese)
 
 

@@ -27,7 +27,7 @@ class Placed:
     y: int
     side: int
 
-    def place(self, scene_width: int) -> str:
+    def position(self, scene_width: int) -> str:
         """left, middle or right, as a person would say."""
         middle = (self.x + self.side / 2) / scene_width
         return "left" if middle < 1 / 3 else "right" if middle > 2 / 3 else "middle"

@@ -94,7 +94,7 @@ def scoreboard(truth: pa.Table, ledger: pa.Table, published: pa.Table) -> Scoreb
         by_kind[row["fault"]].append(row)
     tallies = [_tally(kind.name, kind.stage, by_kind[kind.name], dropped, kept) for kind in ALL_KINDS]
     clean = [dropped[_place(row)] for row in by_kind[CLEAN.name] if _place(row) in dropped]
-    scores = kept | {place: entry.score for place, entry in dropped.items() if entry.score is not None}
+    scores = kept | {location: entry.score for location, entry in dropped.items() if entry.score is not None}
     return Scoreboard(
         faults=tuple(tally for tally in tallies if tally.planted and tally.kind != CLEAN.name),
         clean=next(tally for tally in tallies if tally.kind == CLEAN.name),

@@ -37,8 +37,8 @@ def _write_tar(path: Path, pairs: list[tuple[str, bytes, Mapping[str, Any]]]) ->
         for key, image, columns in pairs:
             row = {"key": key, **columns, "image_sha256": hashlib.sha256(image).hexdigest()}
             sample = sample_members(key, image, row)
-            place = {"tar": path.name, "offset": position + sample.image_offset, "length": len(image)}
-            rows.append({**row, **place})
+            location = {"tar": path.name, "offset": position + sample.image_offset, "length": len(image)}
+            rows.append({**row, **location})
             position += tar.write(sample.content)
         tar.write(END_OF_TAR)
     return rows

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-REFUSED = frozenset({"found", "one", "whole", "mine", "theirs"})
+REFUSED = frozenset({"found", "one", "whole", "mine", "theirs", "place", "some", "few"})
 REPOSITORY = Path(__file__).resolve().parent.parent
 SKIPPED = frozenset({"build", "dist", "node_modules", "__pycache__"})
 

@@ -70,11 +70,11 @@ def plot_ablation(results: Sequence[Result], out: Path) -> None:
 
 
 def _draw(axes: Axes, evaluation: str, sets: dict[str, Spread]) -> None:
-    for place, spread in enumerate(sets.values()):
-        colour = COLOURS[place % len(COLOURS)]
-        axes.plot([place - 0.25, place + 0.25], [spread.mean] * 2, color=colour, linewidth=3)
-        axes.plot([place] * len(spread.values), spread.values, "o", color=colour, alpha=0.6, markersize=7)
-        axes.annotate(f"{spread.mean:.1f}", (place + 0.3, spread.mean), va="center", color=colour)
+    for column, spread in enumerate(sets.values()):
+        colour = COLOURS[column % len(COLOURS)]
+        axes.plot([column - 0.25, column + 0.25], [spread.mean] * 2, color=colour, linewidth=3)
+        axes.plot([column] * len(spread.values), spread.values, "o", color=colour, alpha=0.6, markersize=7)
+        axes.annotate(f"{spread.mean:.1f}", (column + 0.3, spread.mean), va="center", color=colour)
     axes.set_xticks(range(len(sets)), list(sets))
     axes.set_xlim(-0.6, len(sets) - 0.2)
     axes.set_title(evaluation, loc="left", fontsize=11)

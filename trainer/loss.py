@@ -198,13 +198,13 @@ def _gradients(
     one_exponential = _in_span(shift, rows, columns)
     row_factors, column_factors = ((shift - sums).exp().to(tile_dtype) for sums in (rows, columns))
     for row, column, tile in strip.tiles():
-        other = scratch[: tile.numel()].view_as(tile)
+        by_columns = scratch[: tile.numel()].view_as(tile)
         if one_exponential:
-            torch.add(row_factors[row, None], column_factors[None, column], out=other)
-            tile.sub_(shift).exp_().mul_(other)
+            torch.add(row_factors[row, None], column_factors[None, column], out=by_columns)
+            tile.sub_(shift).exp_().mul_(by_columns)
         else:
-            _subtract(other.copy_(tile), columns[None, column]).exp_()
-            _subtract(tile, rows[row, None]).exp_().add_(other)
+            _subtract(by_columns.copy_(tile), columns[None, column]).exp_()
+            _subtract(tile, rows[row, None]).exp_().add_(by_columns)
         strip.positives(row, column, tile).sub_(2)
         if by_image is not None:
             by_image[row].addmm_(tile, strip.texts[column])

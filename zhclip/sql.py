@@ -68,8 +68,8 @@ def _connect(run: str, attached: list[str], threads: int | None, memory: str | N
 
     connection = connect(run, threads, memory)
     for option in attached:
-        name, _, other = option.partition("=")
-        attach(connection, name, other)
+        name, _, attached_run = option.partition("=")
+        attach(connection, name, attached_run)
     return connection
 
 

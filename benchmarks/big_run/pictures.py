@@ -156,8 +156,8 @@ def drawing(text: str, rng: random.Random) -> bytes:
         box = (left, top, left + rng.randint(40, 180), top + rng.randint(40, 180))
         rng.choice([pen.ellipse, pen.rectangle])(box, fill=rng.choice(colours))
     if face := _font(26):
-        place = (width // 2, height - 40)
-        pen.text(place, text, font=face, anchor="mm", fill="white", stroke_width=3, stroke_fill="black")
+        bottom = (width // 2, height - 40)
+        pen.text(bottom, text, font=face, anchor="mm", fill="white", stroke_width=3, stroke_fill="black")
     data = io.BytesIO()
     image.save(data, "JPEG", quality=80)
     return data.getvalue()

@@ -46,16 +46,16 @@ def curation() -> dict[str, Param]:
 
 def training() -> dict[str, Param]:
     """The part that is optional."""
-    place = {"section": "Pretraining"}
+    section = {"section": "Pretraining"}
     return {
-        "train": Param(False, type="boolean", description="Pretrain when the gate has passed?", **place),
+        "train": Param(False, type="boolean", description="Pretrain when the gate has passed?", **section),
         "preset": Param(
-            "vit-b-16", type="string", description="A preset of the trainer, or a YAML file", **TEXT, **place
+            "vit-b-16", type="string", description="A preset of the trainer, or a YAML file", **TEXT, **section
         ),
-        "training": optional("Folder for checkpoints; empty: RUN-training", **place),
-        "training_overrides": overrides("Training values to override", **place),
-        "evaluation_set": optional("Retrieval set for the last checkpoint; empty: no evaluation", **place),
-        "evaluation_split": optional("Its split, where its layout has several", **place),
+        "training": optional("Folder for checkpoints; empty: RUN-training", **section),
+        "training_overrides": overrides("Training values to override", **section),
+        "evaluation_set": optional("Retrieval set for the last checkpoint; empty: no evaluation", **section),
+        "evaluation_split": optional("Its split, where its layout has several", **section),
     }
 
 

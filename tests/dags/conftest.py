@@ -94,7 +94,7 @@ def new_airflow(folder: Path, command: str, **variables: str) -> Airflow:
 
 
 @dataclass(frozen=True)
-class Place:
+class DagSite:
     """A world of a few hundred pairs, and a folder for what is made of it. Names that a shell or a template would read."""
 
     world: World
@@ -137,15 +137,15 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def place(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def dag_site(site: Site, tmp_path_factory: pytest.TempPathFactory) -> DagSite:
     """The world, which is served on loopback while the tests run, and an empty folder."""
-    return Place(site.world, tmp_path_factory.mktemp("dags"))
+    return DagSite(site.world, tmp_path_factory.mktemp("dags"))
 
 
 @pytest.fixture(scope="session")
-def both(airflow_bin: Path, place: Place, finished: Run) -> Iterator[dict[str, Future[Any]]]:  # noqa: ARG001 (skips)
+def both(airflow_bin: Path, dag_site: DagSite, finished: Run) -> Iterator[dict[str, Future[Any]]]:  # noqa: ARG001 (skips)
     """Both DAGs at work, side by side; the tests wait for the one they ask about."""
     from tests.dags.runs import curate, refresh_three_times
 
     with ThreadPoolExecutor(2) as pool:
-        yield {"curate": pool.submit(curate, place), "refresh": pool.submit(refresh_three_times, place, finished)}
+        yield {"curate": pool.submit(curate, dag_site), "refresh": pool.submit(refresh_three_times, dag_site, finished)}

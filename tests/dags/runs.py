@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.run.folder import Run
 from pipeline.sources.files import find_files
-from tests.dags.conftest import Airflow, Place, Tasks, new_airflow
+from tests.dags.conftest import Airflow, DagSite, Tasks, new_airflow
 from zhclip_tasks.refresh import claim, read_taken, record
 
 STAGES = "plan|download|score|select|publish|report"
@@ -34,31 +34,31 @@ class Curated:
     run: Path
 
 
-def curate(place: Place) -> Curated:
+def curate(dag_site: DagSite) -> Curated:
     """Runs zhclip_curate from the recipe to the evaluated checkpoint; the first download is killed."""
-    wrapper = place.folder / "killed once" / "zhclip"
+    wrapper = dag_site.folder / "killed once" / "zhclip"
     wrapper.parent.mkdir()
-    wrapper.write_text(KILLED_ONCE.format(mark=place.folder / "killed", command=place.command), encoding="utf-8")
+    wrapper.write_text(KILLED_ONCE.format(mark=dag_site.folder / "killed", command=dag_site.command), encoding="utf-8")
     wrapper.chmod(0o755)
-    run = place.folder / "a run; touch injected {{ 7 * 7 }}"
+    run = dag_site.folder / "a run; touch injected {{ 7 * 7 }}"
     steps = {
         f"stages.{stage}.{name}": value for stage in (0, 1) for name, value in {"steps": 3, "batch_size": 32}.items()
     }
     conf = {
-        "recipe": place.recipe,
+        "recipe": dag_site.recipe,
         "run": str(run),
-        "overrides": place.overrides(
-            sources__laion__files=json.dumps([place.world.laion]),
-            sources__wukong__files=json.dumps([place.world.wukong]),
+        "overrides": dag_site.overrides(
+            sources__laion__files=json.dumps([dag_site.world.laion]),
+            sources__wukong__files=json.dumps([dag_site.world.wukong]),
         ),
         "workers": 2,
-        "policy": str(place.policy("curate", pairs=100)),
+        "policy": str(dag_site.policy("curate", pairs=100)),
         "train": True,
         "preset": "demo/training/chinese.yaml",
         "training_overrides": [*(f"{name}={value}" for name, value in steps.items()), "data.workers=0"],
         "evaluation_set": str(run / "dataset"),
     }
-    airflow = new_airflow(place.folder / "airflow-curate", shlex.quote(str(wrapper)))
+    airflow = new_airflow(dag_site.folder / "airflow-curate", shlex.quote(str(wrapper)))
     return Curated(airflow, airflow.test("zhclip_curate", conf), run)
 
 
@@ -72,22 +72,22 @@ class Refreshed:
     reported: bool
 
 
-def refresh_three_times(place: Place, january: Run) -> list[Refreshed]:
+def refresh_three_times(dag_site: DagSite, january: Run) -> list[Refreshed]:
     """After January's run: February, with one new file, fails at the gate, is repeated and passes; March has nothing new."""
-    incoming, folder = place.folder / "incoming files", place.folder / "all refreshes"
-    laion, wukong = place.world.laion, place.world.wukong
+    incoming, folder = dag_site.folder / "incoming files", dag_site.folder / "all refreshes"
+    laion, wukong = dag_site.world.laion, dag_site.world.wukong
     stored = {
-        "recipe": place.recipe,
+        "recipe": dag_site.recipe,
         "folder": str(folder),
-        "policy": str(place.policy("refresh", pairs=5)),
-        "overrides": place.overrides(
+        "policy": str(dag_site.policy("refresh", pairs=5)),
+        "overrides": dag_site.overrides(
             sources__laion__files=json.dumps([laion]), sources__wukong__files=json.dumps([wukong, f"{incoming}/*.csv"])
         ),
         "workers": 2,
     }
     _publish_january(folder, january, {"laion": find_files([laion]), "wukong": find_files([wukong])})
     airflow = new_airflow(
-        place.folder / "airflow-refresh", place.command, AIRFLOW_VAR_ZHCLIP_REFRESH=json.dumps(stored)
+        dag_site.folder / "airflow-refresh", dag_site.command, AIRFLOW_VAR_ZHCLIP_REFRESH=json.dumps(stored)
     )
 
     def refresh(date: str, *words: str, **conf: str) -> Refreshed:
@@ -97,7 +97,7 @@ def refresh_three_times(place: Place, january: Run) -> list[Refreshed]:
     incoming.mkdir()
     new, late = incoming / "february.csv", incoming / "late.csv"
     shutil.copy(find_files([wukong])[1], new)
-    failed = refresh("2026-02-01", policy=str(place.policy("impossible", pairs=1_000_000)))
+    failed = refresh("2026-02-01", policy=str(dag_site.policy("impossible", pairs=1_000_000)))
     shutil.copy(new, late)
     repeated = refresh("2026-02-01", "--mark-success-pattern", STAGES)  # that stages resume is tested elsewhere
     late.unlink()

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.inspect.funnel import source_funnels
 from pipeline.stages.opening import read_run
-from tests.dags.conftest import REPOSITORY, Place
+from tests.dags.conftest import REPOSITORY, DagSite
 from tests.dags.runs import Curated, Refreshed
 from trainer.checkpoint import checkpoints, load_checkpoint, open_model
 
@@ -49,10 +49,10 @@ def test_killed_stage_is_tried_again(curated: Curated) -> None:
     assert curated.tasks.tries["score"] == 1
 
 
-def test_names_reach_no_shell_and_no_template(curated: Curated, place: Place) -> None:
+def test_names_reach_no_shell_and_no_template(curated: Curated, dag_site: DagSite) -> None:
     assert curated.run.name == "a run; touch injected {{ 7 * 7 }}"
     assert not [
-        path for folder in (REPOSITORY, place.folder, curated.airflow.folder) for path in folder.glob("injected*")
+        path for folder in (REPOSITORY, dag_site.folder, curated.airflow.folder) for path in folder.glob("injected*")
     ]
 
 

@@ -138,13 +138,13 @@ def test_the_translator_that_ships_is_small_and_as_good_as_its_figures_say() -> 
 
 def row(number: int, source: str, kind: str, form: str = "original", match: str = "") -> dict[str, Any]:
     texts = {"english": "", "chinese": f"图{number}", "by": "source"}
-    place = {"source": source, "file": source, "row": number, "image": f"i{number}"}
-    return {**place, "kind": kind, "form": form, "match": match, **texts}
+    origin = {"source": source, "file": source, "row": number, "image": f"i{number}"}
+    return {**origin, "kind": kind, "form": form, "match": match, **texts}
 
 
 def fate(number: int, source: str, reasons: list[str], detail: str | None = None) -> dict[str, Any]:
-    place = {"source": source, "file": f"x/{source}", "row": number, "key": f"k{number}", "caption": f"图{number}"}
-    return {**place, "reasons": reasons, "detail": detail}
+    origin = {"source": source, "file": f"x/{source}", "row": number, "key": f"k{number}", "caption": f"图{number}"}
+    return {**origin, "reasons": reasons, "detail": detail}
 
 
 def test_the_report_tells_missed_and_mistaken_from_caught() -> None:

@@ -28,7 +28,7 @@ def get(web: str, path: str, timeout: float = 10.0) -> tuple[int, dict[str, str]
     return response.status, {name.lower(): value for name, value in response.getheaders()}, body
 
 
-def some(routes: dict[str, dict[str, Any]], beginning: str, **wanted: Any) -> str:
+def first_path(routes: dict[str, dict[str, Any]], beginning: str, **wanted: Any) -> str:
     return next(
         path
         for path, route in routes.items()
@@ -37,35 +37,35 @@ def some(routes: dict[str, dict[str, Any]], beginning: str, **wanted: Any) -> st
 
 
 def test_images_come_as_they_are(world: World, web: str, routes: dict[str, dict[str, Any]]) -> None:
-    path = some(routes, "/advertising/", kind="file")
+    path = first_path(routes, "/advertising/", kind="file")
     status, headers, body = get(web, path + "?from=list")
     assert (status, headers["content-type"]) == (200, "image/jpeg")
     assert body == (world.web / routes[path]["file"]).read_bytes()
-    assert get(web, some(routes, "/图片/"))[2].startswith(JPEG)
+    assert get(web, first_path(routes, "/图片/"))[2].startswith(JPEG)
 
 
 def test_dead_links(web: str, routes: dict[str, dict[str, Any]]) -> None:
     for status in (404, 410, 500):
-        path = some(routes, f"/{status}/")
+        path = first_path(routes, f"/{status}/")
         assert [get(web, path)[0] for _ in range(2)] == [status, status]
     assert get(web, "/no/such/path.jpg")[0] == 404
 
 
 def test_a_flaky_link_works_at_the_second_try(web: str, routes: dict[str, dict[str, Any]]) -> None:
-    path = some(routes, "/img/", kind="flaky")
+    path = first_path(routes, "/img/", kind="flaky")
     assert [get(web, path)[0] for _ in range(3)] == [503, 200, 200]
 
 
 def test_a_reset_connection(web: str, routes: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(ConnectionError):
-        get(web, some(routes, "/reset/"))
+        get(web, first_path(routes, "/reset/"))
 
 
 def test_redirects(web: str, routes: dict[str, dict[str, Any]]) -> None:
-    status, headers, _ = get(web, some(routes, "/img/", kind="redirect"))
+    status, headers, _ = get(web, first_path(routes, "/img/", kind="redirect"))
     assert status == 302
     assert get(web, headers["location"].removeprefix(web))[2].startswith(JPEG)
-    assert get(web, some(routes, "/redirect-to-file/"))[1]["location"].startswith("file:")
+    assert get(web, first_path(routes, "/redirect-to-file/"))[1]["location"].startswith("file:")
     assert get(web, "/redirect-loop/0.jpg")[1]["location"] == web + "/redirect-loop/0.jpg"
     assert "192.168." in get(web, "/redirect-to-private/0.jpg")[1]["location"]
 
@@ -81,7 +81,7 @@ def test_bodies_that_are_no_good_images(web: str) -> None:
 @pytest.mark.parametrize("announced", [True, False])
 def test_too_many_bytes(web: str, routes: dict[str, dict[str, Any]], announced: bool) -> None:
     connection = http.client.HTTPConnection(web.removeprefix("http://"), timeout=10)
-    connection.request("GET", some(routes, "/too-many-bytes/", announced=announced))
+    connection.request("GET", first_path(routes, "/too-many-bytes/", announced=announced))
     response = connection.getresponse()
     assert (response.getheader("Content-Length") is not None) == announced
     assert len(response.read(8 << 20)) == 8 << 20  # and more to come

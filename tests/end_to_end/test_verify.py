@@ -32,9 +32,9 @@ def problems(run: Run) -> str:
     return "\n".join(verify_run(run, QUIET).problems)
 
 
-def flip(path: Path, place: int) -> None:
+def flip(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[position] ^= 1
     path.write_bytes(bytes(content))
 
 

@@ -72,11 +72,11 @@ class EvaluationSet:
     def _resolve(cls, name: str, content: Content) -> EvaluationSet:
         positions = {image: position for position, image in enumerate(content.images.ids)}
         resolved = []
-        for relevant, place in zip(content.relevant, content.places, strict=True):
+        for relevant, location in zip(content.relevant, content.places, strict=True):
             unknown = [image for image in relevant if image not in positions]
             if unknown:
                 raise EvaluationSetError(
-                    f"{place}: image {shown(unknown[0])} is not among the {counted(len(positions), 'image')}"
+                    f"{location}: image {shown(unknown[0])} is not among the {counted(len(positions), 'image')}"
                 )
             resolved.append(frozenset(positions[image] for image in relevant))
         if not any(resolved):

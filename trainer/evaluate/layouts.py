@@ -47,10 +47,10 @@ class Texts:
         self.merge = merge
         self.rows: dict[str, tuple[str, str, list[str], str]] = {}
 
-    def add(self, name: str, text: str, images: Iterable[str], place: str) -> None:
-        """One text; `place` is FILE:LINE."""
+    def add(self, name: str, text: str, images: Iterable[str], location: str) -> None:
+        """One text; `location` is FILE:LINE."""
         key = text if self.merge else f"{len(self.rows)}"
-        self.rows.setdefault(key, (name, text, [], place))[2].extend(images)
+        self.rows.setdefault(key, (name, text, [], location))[2].extend(images)
 
     def content(self, layout: str, split: str | None, benchmark: Benchmark | None, images: ImageSource) -> Content:
         """All of it."""
@@ -209,7 +209,7 @@ def _read_index(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path, columns=list(COLUMNS)).to_pylist()
 
 
-def choose(split: str | None, splits: Iterable[str], place: Path) -> Sequence[str]:
+def choose(split: str | None, splits: Iterable[str], path: Path) -> Sequence[str]:
     """The splits to try, in order; `val` and `valid` are one.
 
     Raises:
@@ -220,19 +220,19 @@ def choose(split: str | None, splits: Iterable[str], place: Path) -> Sequence[st
         names = [name for name in names if {name, split} <= {"val", "valid"} or name == split]
     if not names:
         raise EvaluationSetError(
-            f"{place}: expected split {split or 'test'}; found {', '.join(sorted(splits)) or 'none'}"
+            f"{path}: expected split {split or 'test'}; found {', '.join(sorted(splits)) or 'none'}"
         )
     return names
 
 
-def parse_object(text: str, place: str) -> dict[str, Any]:
+def parse_object(text: str, location: str) -> dict[str, Any]:
     """A JSON object; raises EvaluationSetError on anything else."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise EvaluationSetError(f"{place}: expected JSON ({error}); found {shown(text)}") from None
+        raise EvaluationSetError(f"{location}: expected JSON ({error}); found {shown(text)}") from None
     if not isinstance(content, dict):
-        raise EvaluationSetError(f"{place}: expected a JSON object; found {shown(text)}")
+        raise EvaluationSetError(f"{location}: expected a JSON object; found {shown(text)}")
     return content
 
 

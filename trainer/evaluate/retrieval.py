@@ -50,8 +50,8 @@ class Retrieval:
     @property
     def directions(self) -> dict[Direction, Recall]:
         """The directions that are reported."""
-        both = zip(BOTH, (self.text_to_image, self.image_to_text), strict=True)
-        return {name: recall for name, recall in both if recall is not None}
+        recalls = zip(BOTH, (self.text_to_image, self.image_to_text), strict=True)
+        return {name: recall for name, recall in recalls if recall is not None}
 
     @property
     def mean_recall(self) -> float:

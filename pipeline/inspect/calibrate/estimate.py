@@ -190,12 +190,12 @@ def _rescore(
             break
         pairs = _scored_pairs(run, shard)
         for name in wanted:
-            some = pairs.filter(pc.equal(pairs["source"], name)).slice(0, left[name])
-            if some.num_rows:
-                left[name] -= some.num_rows
-                true, other = _score_both(run, scorer, shard, some, _generator(seed, shard, name))
-                shuffled[name] += histogram(other)
-                difference = np.abs(true - some["score"].to_numpy().astype(np.float64)).max()
+            sampled = pairs.filter(pc.equal(pairs["source"], name)).slice(0, left[name])
+            if sampled.num_rows:
+                left[name] -= sampled.num_rows
+                true_scores, shuffled_scores = _score_both(run, scorer, shard, sampled, _generator(seed, shard, name))
+                shuffled[name] += histogram(shuffled_scores)
+                difference = np.abs(true_scores - sampled["score"].to_numpy().astype(np.float64)).max()
                 differences[name] = max(differences[name], round(float(difference), 5))
     return shuffled, differences
 

@@ -124,7 +124,9 @@ def _round_thresholds(calibration: Calibration) -> list[float]:
     if not len(inside):
         return []
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 1.0) if (inside[-1] - inside[0]) / step <= ROWS)
-    return [round(place * step, 2) for place in range(math.ceil(inside[0] / step), math.floor(inside[-1] / step) + 1)]
+    return [
+        round(multiple * step, 2) for multiple in range(math.ceil(inside[0] / step), math.floor(inside[-1] / step) + 1)
+    ]
 
 
 def _source(calibration: Calibration, keep: float, precision: float) -> dict[str, Any]:

@@ -32,30 +32,30 @@ class ImagePlace:
 
 
 def image_places(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, ImagePlace]:
-    """Key → place of its image: in the published tar, else in the downloaded one; keys without an image are left out.
+    """Key → location of its image: in the published tar, else in the downloaded one; keys without an image are left out.
 
     Args:
         connection: to the catalog of a run (`pipeline.inspect.catalog.connect`).
     """
     rows = connection.execute(PLACES, {"keys": list(keys)}).fetchall()
     published_last = sorted(rows, key=lambda row: row[1].startswith(f"{DATASET}/"))
-    return {key: ImagePlace(*place) for key, *place in published_last}
+    return {key: ImagePlace(*location) for key, *location in published_last}
 
 
-def read_image(run: str | Path, place: ImagePlace) -> bytes:
-    """The JPEG at `place`. `run` is the run's folder, or its address on an object store.
+def read_image(run: str | Path, location: ImagePlace) -> bytes:
+    """The JPEG at `location`. `run` is the run's folder, or its address on an object store.
 
     Raises:
         FileNotFoundError: the tar is gone, or ends before the image does (download/ may be removed once a run is published).
-        ValueError: `place` names no tar of a run.
+        ValueError: `location` names no tar of a run.
     """
-    if not TAR.fullmatch(place.tar):
-        raise ValueError(f"{place.tar} is not a tar of a run")
-    with _open(f"{str(run).rstrip('/')}/{place.tar}") as file:
-        file.seek(place.offset)
-        content = file.read(place.length)
-    if len(content) < place.length:
-        raise FileNotFoundError(f"{place.tar} ends before byte {place.offset + place.length:,}")
+    if not TAR.fullmatch(location.tar):
+        raise ValueError(f"{location.tar} is not a tar of a run")
+    with _open(f"{str(run).rstrip('/')}/{location.tar}") as file:
+        file.seek(location.offset)
+        content = file.read(location.length)
+    if len(content) < location.length:
+        raise FileNotFoundError(f"{location.tar} ends before byte {location.offset + location.length:,}")
     return bytes(content)
 
 

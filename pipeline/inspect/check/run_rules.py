@@ -156,5 +156,5 @@ def _confirmation(gate: Gate, keys: list[str], known: EvalImageTable) -> Confirm
     stored = gate.connection.sql(sql, params={"keys": keys}).to_arrow_table()
     published = embeddings.decode([stored[name] for name in columns])
     return Confirmation(
-        min_cosine, lambda rows, tests: embeddings.cosines(published, rows, vectors, known.place[tests])
+        min_cosine, lambda rows, tests: embeddings.cosines(published, rows, vectors, known.image_row[tests])
     )

@@ -96,13 +96,13 @@ def _gallery(
         seed=str(seed),
     )
     places = image_places(connection, [row["key"] for row in candidates])
-    there = {key: place for key, place in places.items() if Path(run.folder, place.tar).exists()}
+    there = {key: location for key, location in places.items() if Path(run.folder, location.tar).exists()}
     chosen = sorted(candidates, key=lambda row: row["key"] not in there)[:shown]
     return Gallery(title, note, among, [_card(run, row, there.get(row["key"])) for row in chosen])
 
 
-def _card(run: Run, row: Row, place: ImagePlace | None) -> Card:
-    picture = None if place is None else thumbnail(read_image(run.folder, place))
+def _card(run: Run, row: Row, location: ImagePlace | None) -> Card:
+    picture = None if location is None else thumbnail(read_image(run.folder, location))
     return Card(row["key"], row["caption"] or "", row["source"], row["score"], row["reasons"], row["detail"], picture)
 
 

@@ -38,8 +38,8 @@ def write_report(
     with connect(folder, memory=memory) as connection:
         compared = None
         if against is not None:
-            with connect(against, memory=memory) as other:
-                compared = changes(read_figures(run, connection), read_figures(read_run(against), other))
+            with connect(against, memory=memory) as previous:
+                compared = changes(read_figures(run, connection), read_figures(read_run(against), previous))
         text = render(run, connection, Options(seed, cards, prices), compared, "" if against is None else against.name)
     write_atomically(path, text)
     return len(text.encode())

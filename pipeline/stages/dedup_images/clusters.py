@@ -22,9 +22,9 @@ def winners(first: np.ndarray, second: np.ndarray, rank: np.ndarray, eligible: n
         eligible: bool (n,).
     """
     order = np.argsort(rank)
-    place = np.empty(len(rank), dtype=np.int64)  # as `rank`, without gaps
-    place[order] = np.arange(len(rank))
-    better, worse = _directed(first, second, place, eligible)
+    dense_rank = np.empty(len(rank), dtype=np.int64)  # as `rank`, without gaps
+    dense_rank[order] = np.arange(len(rank))
+    better, worse = _directed(first, second, dense_rank, eligible)
     kept, lost = np.zeros(len(rank), dtype=bool), np.zeros(len(rank), dtype=bool)
     touched = np.zeros(len(rank), dtype=bool)
     touched[better] = True
@@ -37,7 +37,7 @@ def winners(first: np.ndarray, second: np.ndarray, rank: np.ndarray, eligible: n
         open_edges = open_edges[~lost[worse[open_edges]] & ~lost[better[open_edges]]]
     best = np.full(len(rank), len(rank), dtype=np.int64)
     final = kept[better] & lost[worse]
-    np.minimum.at(best, worse[final], place[better[final]])
+    np.minimum.at(best, worse[final], dense_rank[better[final]])
     return np.append(order, -1)[best]
 
 

@@ -37,7 +37,7 @@ class EvalImageTable:
     images: Fingerprints
     sets: np.ndarray  # int64 (m,): position in the recipe
     names: pa.ChunkedArray  # (m,)
-    place: np.ndarray  # int64 (m,): row of its image's embedding
+    image_row: np.ndarray  # int64 (m,): row of its image's embedding
     embeddings: np.ndarray | None  # float16 (images, 2, dim), where they confirm copies
     revision: str | None  # of the image tower that they are from
 

@@ -175,13 +175,13 @@ def _in_runs(
         wanted = np.ones(stop - start, dtype=bool)
         for run in long_runs:
             wanted[max(run.start - start, 0) : max(run.stop - start, 0)] = False
-        place = np.flatnonzero(wanted)
+        positions = np.flatnonzero(wanted)
         for shift in range(1, LONG_RUN):
-            place = place[: np.searchsorted(place, len(key) - shift)]
-            place = place[key[place] == key[place + shift]]
-            if not len(place):
+            positions = positions[: np.searchsorted(positions, len(key) - shift)]
+            positions = positions[key[positions] == key[positions + shift]]
+            if not len(positions):
                 break
-            near = place[np.bitwise_count(light[place] ^ light[place + shift]) <= distance]
+            near = positions[np.bitwise_count(light[positions] ^ light[positions + shift]) <= distance]
             if len(near):
                 first, second = row[near], row[near + shift]
                 low, high = np.minimum(first, second), np.maximum(first, second)

@@ -199,7 +199,7 @@ def _confirmed_by(run: Run, shard: str, scores: pa.Table, tests: EvalImageTable)
 
     def cosine(pairs: np.ndarray, images: np.ndarray) -> np.ndarray:
         rows, first = np.unique(pairs, return_inverse=True)
-        return embeddings.cosines(read_embeddings(run, shard, rows), first, vectors, tests.place[images])
+        return embeddings.cosines(read_embeddings(run, shard, rows), first, vectors, tests.image_row[images])
 
     return Confirmation(least, cosine)
 

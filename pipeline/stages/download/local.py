@@ -52,8 +52,8 @@ class LocalImages:
             raise Failure("refused_path", name)
         inner = [PurePosixPath(*PurePosixPath(name).parts[1:]).as_posix()] if "/" in name else []
         for candidate in (name, *inner):
-            for place in self._places[source]:
-                body = place.read(candidate)
+            for image_store in self._places[source]:
+                body = image_store.read(candidate)
                 if body == b"":
                     raise Failure("empty_response", f"{name} is an empty file")
                 if body is not None:

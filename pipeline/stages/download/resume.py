@@ -50,13 +50,13 @@ def join(run: Run, shard: str, before: pa.Table, now: pa.Table, images: Path) ->
     """Puts the images of the try before in front of those in the tar `images`; returns the outcomes of both, `now` last."""
     ends = pc.max(pc.add(before["offset"], before["length"])).as_py() or 0
     ends += -ends % BLOCK
-    both = images.with_suffix(".joined")
-    shutil.copyfile(_place(run, shard, "tar"), both)
-    with both.open("r+b") as file, images.open("rb") as new:
+    joined = images.with_suffix(".joined")
+    shutil.copyfile(_place(run, shard, "tar"), joined)
+    with joined.open("r+b") as file, images.open("rb") as new:
         file.truncate(ends)
         file.seek(ends)
         shutil.copyfileobj(new, file)
-    both.replace(images)
+    joined.replace(images)
     moved = now.set_column(
         now.schema.get_field_index("offset"), now.schema.field("offset"), pc.add(now["offset"], ends)
     )

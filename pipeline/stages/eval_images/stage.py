@@ -119,8 +119,8 @@ def _scorer(run: Run) -> Scorer | None:
 
 def _some_at_a_time(images: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
     left = iter(images)
-    while some := list(islice(left, IMAGES_AT_ONCE)):
-        yield some
+    while batch := list(islice(left, IMAGES_AT_ONCE)):
+        yield batch
 
 
 def _table(images: list[tuple[str, bytes]], download: Download, scorer: Scorer | None) -> pa.Table:

@@ -138,10 +138,10 @@ def _write_tar(run: Run, shard: str, pieces: list[Piece], path: Path) -> pa.Tabl
             rows = _kept(run, source_shard).slice(start, stop - start)
             public = rows.drop_columns(list(NOT_PUBLISHED))
             with mapped(run, source_shard) as images:
-                for place, size, row in zip(
+                for offset, size, row in zip(
                     rows["offset"].to_pylist(), rows["length"].to_pylist(), public.to_pylist(), strict=True
                 ):
-                    image = images[place : place + size]
+                    image = images[offset : offset + size]
                     hashes.append(hashlib.sha256(image).hexdigest())
                     members = sample_members(row["key"], image, {**row, "image_sha256": hashes[-1]})
                     offsets.append(position + members.image_offset)

@@ -92,8 +92,8 @@ class Preprocessor:
         mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
         out = torch.empty((len(pixels), 3, self.height, self.width), dtype=dtype, device=pixels.device)
         # On a processor, a few images at a time: the floats then stay in its cache, which is three times as fast.
-        few = 4 if pixels.device.type == "cpu" else max(len(pixels), 1)
-        for stored, target in zip(pixels.split(few), out.split(few), strict=True):
+        images_at_once = 4 if pixels.device.type == "cpu" else max(len(pixels), 1)
+        for stored, target in zip(pixels.split(images_at_once), out.split(images_at_once), strict=True):
             planes = stored.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
             target.copy_(planes.div_(255).sub_(mean).div_(std))
         return out

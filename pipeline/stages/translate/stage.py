@@ -45,8 +45,8 @@ class Translate(Stage):
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
         """The texts that are translated, and how; {} where no source has a model."""
         values = recipe.canonical()
-        other = {"rules", "removal_lists", "test_sets", "images"}
-        sources = {name: without(read_inputs(source), other) for name, source in values["sources"].items()}
+        irrelevant = {"rules", "removal_lists", "test_sets", "images"}
+        sources = {name: without(read_inputs(source), irrelevant) for name, source in values["sources"].items()}
         models = [
             source["translation"] for source in sources.values() if (source.get("translation") or {}).get("model")
         ]

@@ -70,8 +70,8 @@ def _make_hostile(folder: Path) -> None:
         table = pq.read_table(path)
         for name, values in (("caption", HOSTILE), ("url", HOSTILE_URLS)):
             texts = pa.array([values[row % len(values)] for row in range(table.num_rows)], pa.string())
-            place = table.schema.get_field_index(name)
-            table = table.set_column(place, table.schema.field(place), texts)
+            index = table.schema.get_field_index(name)
+            table = table.set_column(index, table.schema.field(index), texts)
         pq.write_table(table, path)
 
 

@@ -161,8 +161,8 @@ def test_any_restart_with_any_number_of_ranks_completes_the_epoch(pairs, epoch, 
     after = [
         order(pairs, epoch, seed, worlds[1], rank, batch, start=start, keep_last=True) for rank in range(worlds[1])
     ]
-    taken = [pair for ranked in before for few in pairs_of(ranked)[:steps] for pair in few]
-    taken += [pair for ranked in after for few in pairs_of(ranked) for pair in few]
+    taken = [pair for ranked in before for batch in pairs_of(ranked)[:steps] for pair in batch]
+    taken += [pair for ranked in after for batch in pairs_of(ranked) for pair in batch]
     assert sorted(taken) == list(range(pairs))
     assert {len(pairs_of(ranked)) for ranked in after} == {len(after[0])}
     assert after[0].position(len(after[0])) == pairs
@@ -188,7 +188,7 @@ def test_any_remote_restart_completes_the_epoch(sizes, pairs, epoch, seed, batch
         assert len(batches) == len(complete)
         rest = shard_order(shards, epoch, seed, world, rank, batch, start=complete.position(steps), keep_last=True)
         assert pairs_of(rest) == batches[steps:]
-        taken += [pair for few in batches for pair in few]
+        taken += [pair for batch in batches for pair in batch]
     assert sorted(taken) == list(range(len(shards)))
 
 

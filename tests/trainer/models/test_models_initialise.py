@@ -90,13 +90,13 @@ class _Published(torch.nn.Module):
         super().__init__()
         self.visual = torch.nn.Module()
         for name, parameter in visual.named_parameters():
-            place = self.visual
+            module = self.visual
             *parents, last = name.split(".")
             for parent in parents:
-                if not hasattr(place, parent):
-                    place.add_module(parent, torch.nn.Module())
-                place = getattr(place, parent)
-            place.register_parameter(last, parameter)
+                if not hasattr(module, parent):
+                    module.add_module(parent, torch.nn.Module())
+                module = getattr(module, parent)
+            module.register_parameter(last, parameter)
         self.logit_scale = logit_scale
 
     def forward(self, x: Tensor) -> Tensor:

@@ -129,15 +129,15 @@ def without_rights() -> Iterator[None]:
 
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(copied: Run) -> None:
     expected = numbers(copied.folder)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "run"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "run"
         shutil.copytree(copied.folder, folder, ignore=shutil.ignore_patterns("catalog*", ".*"))
-        for path in (Path(place), folder, *folder.rglob("*")):
+        for path in (Path(temporary), folder, *folder.rglob("*")):
             path.chmod(0o555 if path.is_dir() else 0o444)
         with without_rights():
             assert numbers(folder) == expected
         assert not (folder / "catalog.sql").exists()
-        for path in (Path(place), folder, *folder.rglob("*")):
+        for path in (Path(temporary), folder, *folder.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
@@ -158,8 +158,8 @@ def test_catalog_sql_in_the_plain_command_line_of_duckdb(copied: Run) -> None:
     here = subprocess.run(
         [*command, "-init", "catalog.sql", *query], cwd=copied.folder, capture_output=True, text=True, check=True
     )
-    place = ["-cmd", f"set variable run = '{copied.folder}/'", "-cmd", f".read {copied.folder}/catalog.sql"]
-    elsewhere = subprocess.run([*command, *place, *query], cwd="/", capture_output=True, text=True, check=True)
+    commands = ["-cmd", f"set variable run = '{copied.folder}/'", "-cmd", f".read {copied.folder}/catalog.sql"]
+    elsewhere = subprocess.run([*command, *commands, *query], cwd="/", capture_output=True, text=True, check=True)
     assert (here.stdout.strip(), elsewhere.stdout.strip()) == (expected, expected)
 
 

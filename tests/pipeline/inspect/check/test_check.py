@@ -103,8 +103,8 @@ def test_contamination_compares_every_published_image_again(merged: Run, finishe
     for name in ("image_hash", "mirror_hash", "pixels_sha256"):
         column = table[name].to_pylist()
         column[at] = test[name]
-        place = table.schema.get_field_index(name)
-        table = table.set_column(place, table.schema.field(place), pa.array(column, pa.string()))
+        column_index = table.schema.get_field_index(name)
+        table = table.set_column(column_index, table.schema.field(column_index), pa.array(column, pa.string()))
     pq.write_table(table, path)
     for index in (folder / "dataset").glob("*.parquet"):
         published_index = pq.read_table(index)
@@ -113,9 +113,12 @@ def test_contamination_compares_every_published_image_again(merged: Run, finishe
             hashes.get(row["key"], row["image_hash"])
             for row in published_index.select(["key", "image_hash"]).to_pylist()
         ]
-        place = published_index.schema.get_field_index("image_hash")
+        column_index = published_index.schema.get_field_index("image_hash")
         pq.write_table(
-            published_index.set_column(place, published_index.schema.field(place), pa.array(column, pa.string())), index
+            published_index.set_column(
+                column_index, published_index.schema.field(column_index), pa.array(column, pa.string())
+            ),
+            index,
         )
     assert verdict(folder, rule="contamination").outcome == "failed"
 
@@ -127,8 +130,8 @@ def test_scores_that_moved_are_drift_and_the_same_scores_are_not(finished: Run, 
     for path in (copied / "select").glob("*.parquet"):
         table = pq.read_table(path)
         moved = pa.array(np.asarray(table["score"]) - np.float32(0.1))
-        place = table.schema.get_field_index("score")
-        pq.write_table(table.set_column(place, table.schema.field(place), moved), path)
+        column_index = table.schema.get_field_index("score")
+        pq.write_table(table.set_column(column_index, table.schema.field(column_index), moved), path)
     result = verdict(copied, finished.folder, **rule)
     before = [row["score"] for row in rows(finished, "select") if row["source"] == "laion"]
     after = [score - 0.1 for score in before]

@@ -67,14 +67,14 @@ def test_the_funnel_adds_up_to_the_rows_in_the_files(run: Run, figures: Figures)
     published = Counter(row["source"] for row in files(run, "dataset"))
     lost: Counter[tuple[str, str]] = Counter()
     for row in ledger(run):
-        place = row["outcome"] if row["outcome"] == "out_of_scope" else row["stage"]
-        lost[row["source"], place] += row["rows"]
+        stage = row["outcome"] if row["outcome"] == "out_of_scope" else row["stage"]
+        lost[row["source"], stage] += row["rows"]
     names = {"not_selected": "select", "not_decoded": "score", "not_fetched": "download", "rejected_by_rules": "filter"}
     names |= {"unreadable": "read", "out_of_scope": "out_of_scope"}
     for row in figures["funnel"]:
         assert row["published"] == published[row["source"]]
         assert {name: row[name] for name in names} == {
-            name: lost[row["source"], place] for name, place in names.items()
+            name: lost[row["source"], stage] for name, stage in names.items()
         }
         assert row["waiting"] == 0 and row["read"] == row["published"] + sum(row[name] for name in names)
     assert figures.published == sum(published.values()) and figures.complete
@@ -196,8 +196,8 @@ def damaged(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     for path in [*folder.glob("dataset/*.parquet"), *folder.glob("ledger/*/*.parquet")]:
         table = pq.read_table(path)
         captions = pa.array([HOSTILE[row % len(HOSTILE)] for row in range(table.num_rows)], pa.string())
-        place = table.schema.get_field_index("caption")
-        pq.write_table(table.set_column(place, table.schema.field(place), captions), path)
+        index = table.schema.get_field_index("caption")
+        pq.write_table(table.set_column(index, table.schema.field(index), captions), path)
     return read_run(folder)
 
 

@@ -95,9 +95,9 @@ def test_the_nearest_test_image_is_named_and_equal_pixels_come_first() -> None:
 
 
 def test_no_candidates_and_no_tests_are_fine() -> None:
-    some, none = prints([scene(1)]), prints([])
-    assert nearest(some, none, 24, 32)[0].tolist() == [-1]
-    assert nearest(none, some, 24, 32)[0].tolist() == []
+    scenes, none = prints([scene(1)]), prints([])
+    assert nearest(scenes, none, 24, 32)[0].tolist() == [-1]
+    assert nearest(none, scenes, 24, 32)[0].tolist() == []
     assert (
         find_copies(none, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), ImageDuplicates()).winner.tolist() == []
     )

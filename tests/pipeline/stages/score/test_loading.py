@@ -81,8 +81,8 @@ def test_base_architecture_is_found_by_relative_and_absolute_folder(text: Path, 
     expected = load(text, image).embed_text(["雪山"])
     config = json.loads((text / "config.json").read_text())
     elsewhere = (text / "base").rename(tmp_path / "elsewhere")
-    for place in (str(elsewhere), "../elsewhere"):
-        (text / "config.json").write_text(json.dumps({**config, "modelBase": place}))
+    for base in (str(elsewhere), "../elsewhere"):
+        (text / "config.json").write_text(json.dumps({**config, "modelBase": base}))
         assert np.array_equal(load(text, image).embed_text(["雪山"]), expected)
     elsewhere.rename(text / "base")
     (text / "config.json").write_text(json.dumps({**config, "modelBase": "xlm-roberta-large"}))  # as published
