@@ -41,7 +41,7 @@ def sql_command(
         str | None, typer.Option(help="DuckDB memory limit, such as 4GiB; default: 80% of the machine's.")
     ] = None,
 ) -> None:
-    """Query a run's own files with SQL (DuckDB); nothing is copied. docs/sql.md has twenty examples.
+    """Query a run's own files with SQL (DuckDB); nothing is copied. docs/sql.md has examples.
 
     zhclip sql runs/first                                                   # a prompt
     zhclip sql runs/first "select source, stage, rows_in, rows_out from funnel"

@@ -178,7 +178,7 @@ def _blocks(
 
 def _shards(live_run: LiveRun, segment: Segment, search: Search) -> list[str]:
     shards = list(live_run.run.committed(segment.stage))
-    return [shard for shard in shards if not wholly_published(live_run, shard)] if search.where == "waiting" else shards
+    return [shard for shard in shards if not wholly_published(live_run, shard)] if search.waiting else shards
 
 
 def _find_in(
@@ -201,7 +201,7 @@ def _find_in(
 
 
 def _count_in(connection: duckdb.DuckDBPyConnection, block: ShardBlock, search: Search) -> int:
-    if not search.narrow and search.where != "waiting":
+    if not search.narrow and not search.waiting:
         return block.rows
     text, values = _condition(block, search)
     (pairs,) = connection.execute(COUNT.format(condition=text), {**values, "files": block.files}).fetchone()
@@ -233,7 +233,7 @@ def _parts(block: ShardBlock, search: Search) -> Iterator[Part]:
         yield "regexp_matches(url, $host, 'i')", {"host": _host(search.domain)}
     if search.low is not None or search.high is not None:
         yield _score(block, search)
-    if search.where == "waiting" and block.segment is PLAN:
+    if search.waiting and block.segment is PLAN:
         yield _waiting(block)
 
 

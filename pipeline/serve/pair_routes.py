@@ -130,7 +130,7 @@ def _neighbours(results: SearchResults, after: Position | None, before: Position
 
 def _outcome_choices(live_run: LiveRun, search: Search) -> dict[str, str]:
     """The outcomes to choose from: pairs wait only while a run is at work."""
-    waiting = search.where == WAITING.key or not live_run.progress().complete
+    waiting = search.waiting or not live_run.progress().complete
     return {name: text for name, text in WHERE.items() if name != WAITING.key or waiting}
 
 

@@ -54,6 +54,11 @@ class Search:
         return self.q.split()[:MAX_WORDS]
 
     @property
+    def waiting(self) -> bool:
+        """Whether it is for pairs that no stage has decided on."""
+        return self.where == WAITING.key
+
+    @property
     def narrow(self) -> bool:
         """Whether it has a condition besides the outcome."""
         return self != Search(where=self.where)

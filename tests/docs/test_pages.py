@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from demo.faults import ALL_KINDS, CLEAN
+from pipeline.inspect.catalog.views import VIEWS
 from tests.support.paths import REPOSITORY
 from tools.docs import generated
 
@@ -78,6 +79,11 @@ def test_the_demos_table_names_the_stages_and_numbers_of_its_kinds() -> None:
     rows = re.findall(r"^    │ (.+?) +│ (\w+) +│ +(\d+) │", page, re.MULTILINE)
     assert len(rows) >= 4 and {name: (stage, int(planted)) for name, stage, planted in rows}.items() <= kinds.items()
     assert f"{len(set(kinds) - {CLEAN.name})} kinds of planted faults" in " ".join(page.split())
+
+
+def test_the_table_of_views_has_all_of_them() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", (DOCS / "sql.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(VIEWS)
 
 
 def test_filters_are_used_alone_as_the_page_says() -> None:
