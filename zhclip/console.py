@@ -23,7 +23,8 @@ class CommandGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options that stand before the command."""
-        return super().parse_args(ctx, log_options_first(args))
+        with errors_as_messages():
+            return super().parse_args(ctx, log_options_first(args))
 
     def invoke(self, ctx: Any) -> Any:
         """Configure the log, then run the command that the words name."""

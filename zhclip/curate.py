@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from foundation.console import messages
+from foundation.console import announce, messages
 from foundation.text import counted
 from pipeline.stages.registry import COMMANDS
 from zhclip.console import interruptible, print_json
@@ -140,7 +140,8 @@ def retry_command(
     with _working(opened, as_json) as progress:
         images = fetch_again(opened, failed, workers=workers, beam_options=context.args, progress=progress)
     _print_result(opened, as_json)
-    messages(as_json).print(f"{images:,} of {counted(failed.pairs, 'image')} came this time", highlight=False)
+    if not as_json:
+        announce("retry", f"{images:,} of {counted(failed.pairs, 'image')} came this time", images=images)
 
 
 def _print_retry(failed: Retry, console: Console) -> None:
@@ -163,8 +164,8 @@ def _open(recipe: str | None, folder: Path, overrides: Sequence[str], as_json: b
     from pipeline.api import own_recipe
 
     run, changes = open_run(folder, load_recipe(recipe, overrides) if recipe else own_recipe(folder, overrides))
-    for line in changes:
-        messages(as_json).print(f"[yellow]recipe changed[/] {escape(line)}", highlight=False)
+    for line in changes if not as_json else ():
+        announce("curate", f"recipe changed {line}", f"[yellow]recipe changed[/] {escape(line)}")
     return run
 
 
@@ -188,7 +189,6 @@ def _print_result(run: Run, as_json: bool) -> None:
         print_json(status(run))
         return
     print_funnel(run, Console())
-    messages().print(
-        f"[green]done[/] {escape(str(run.folder))}   prove it with: zhclip verify {escape(shlex.quote(str(run.folder)))}",
-        highlight=False,
-    )
+    folder = str(run.folder)
+    shown = f"[green]done[/] {escape(folder)}   prove it with: zhclip verify {escape(shlex.quote(folder))}"
+    announce("curate", f"done {folder}", shown, folder=folder)

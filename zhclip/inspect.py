@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from foundation.console import messages
+from foundation.console import announce, messages
 from foundation.errors import EXIT_FAILED
 from zhclip.console import print_json
 from zhclip.words import RunFolder, RunOption, named_run
@@ -90,4 +90,5 @@ def calibrate_command(
         print_json(report.as_json(opened, calibrations, keep, precision))
     else:
         report.print_tables(calibrations, keep, precision, Console())
-        messages().print(f"[green]done[/] {escape(str(folder))}/calibration.png", highlight=False)
+        path = f"{folder}/calibration.png"
+        announce("calibrate", f"done {path}", f"[green]done[/] {escape(path)}", path=path)

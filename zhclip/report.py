@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from foundation.console import fail, messages
+from foundation.console import announce, fail, messages
 from foundation.errors import EXIT_INVALID
 from zhclip.words import RunFolder, RunOption, named_run
 
@@ -43,10 +43,10 @@ def report_command(
 
     folder = Path(named_run(run, run_option, "zhclip report RUN"))
     path = out or folder / "report.html"
-    console = messages()
-    with console.status("counting, drawing, choosing pictures …"):
+    with messages().status("counting, drawing, choosing pictures …"):
         written = write_report(folder, path, against, seed, cards, _prices(price or []), memory)
-    console.print(f"[green]done[/] {escape(str(path))}  ({written / 2**20:.1f} MiB)", highlight=False, soft_wrap=True)
+    text = f"{path}  ({written / 2**20:.1f} MiB)"
+    announce("report", f"done {text}", f"[green]done[/] {escape(text)}", path=str(path), bytes=written)
 
 
 def _prices(given: list[str]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from foundation.console import fail, messages
+from foundation.console import announce, fail
 from foundation.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_INVALID
 from foundation.text import counted
 from zhclip.words import RunAddress, RunOption, named_run
@@ -111,4 +111,5 @@ def _write(answer, as_csv: bool, parquet: Path | None) -> None:  # type: ignore[
         output.as_json(answer)
     else:
         rows = output.as_parquet(answer, parquet)
-        messages().print(f"[green]done[/] {escape(str(parquet))}  ({counted(rows, 'row')})", highlight=False)
+        text = f"{parquet}  ({counted(rows, 'row')})"
+        announce("sql", f"done {text}", f"[green]done[/] {escape(text)}", path=str(parquet), rows=rows)
