@@ -104,8 +104,8 @@ def log_item(run: str, stage: str, item: str) -> Iterator[ItemLogger]:
 
 
 def logs_json() -> bool:
-    """Whether the log is JSON, so that nothing else may be written to stderr."""
-    return os.environ.get(FORMAT_VARIABLE) == "json"
+    """Whether this process was configured to log JSON, so that nothing else may be written to stderr."""
+    return any(isinstance(handler.formatter, _JsonFormatter) for handler in logging.getLogger(ROOT).handlers)
 
 
 def quiet_libraries() -> None:

@@ -15,6 +15,12 @@ from trainer.cli import train
 class TrainCommand(TyperCommand):
     """`train` alone, whose errors are messages as those of `zhclip` are."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words; the environment says how errors are logged."""
+        with errors_as_messages():
+            configure()
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
         with errors_as_messages():
@@ -24,6 +30,4 @@ class TrainCommand(TyperCommand):
 if __name__ == "__main__":
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command(cls=TrainCommand)(train)
-    with errors_as_messages():
-        configure()
     app()

@@ -22,8 +22,9 @@ class CommandGroup(TyperGroup):
     """All commands: an error that a person can act on is a message, and options of the log may follow a command too."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options that stand before the command."""
+        """Parse the options that stand before the command; what is wrong with them is logged as the environment says."""
         with errors_as_messages():
+            configure()
             return super().parse_args(ctx, log_options_first(args))
 
     def invoke(self, ctx: Any) -> Any:

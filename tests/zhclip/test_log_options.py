@@ -38,7 +38,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, "")  # so that it is put back, whatever a command writes
         monkeypatch.delenv(name)
     yield
-    configure("text")
+    configure("text", "warning")
 
 
 def start(*words: object) -> subprocess.CompletedProcess[str]:
@@ -83,6 +83,29 @@ def test_an_error_is_one_object_wherever_the_option_stands(words: list[str], mes
     assert done.exit_code == 2, done.output
     (event,) = events(done.stderr)
     assert (event["level"], message in event["message"]) == ("error", True), event
+
+
+def test_the_environment_holds_for_a_wrong_word_before_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FORMAT_VARIABLE, "json")
+    done = CliRunner().invoke(app, ["--bogus"])
+    (event,) = events(done.stderr)
+    assert (done.exit_code, "No such option" in event["message"]) == (2, True)
+    monkeypatch.setenv(LEVEL_VARIABLE, "loud")
+    done = CliRunner().invoke(app, ["status", "run"])
+    assert done.exit_code == 2
+    assert "log level 'loud': expected one of" in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_s_entry_logs_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FORMAT_VARIABLE, "json")
+    for words, message in ((["tiny"], "Missing option"), (["nothing.yaml", "--out", "x"], "no such preset or file")):
+        done = start("-m", "trainer", *words)
+        (event,) = events(done.stderr)
+        assert (done.returncode, message in event["message"]) == (2, True), event
+    monkeypatch.setenv(FORMAT_VARIABLE, "xml")
+    done = start("-m", "trainer", "tiny", "--out", "x")
+    assert (done.returncode, done.stderr) == (2, "zhclip: log format 'xml': expected one of text, json\n")
 
 
 @pytest.mark.slow
