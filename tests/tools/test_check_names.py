@@ -44,6 +44,12 @@ def test_a_refused_name_is_seen_wherever_it_is_bound(code: str, tmp_path: Path) 
     assert answer.returncode == 1 and "module.py:" in answer.stdout and "`found`" in answer.stdout
 
 
+@pytest.mark.parametrize("name", ["one", "whole", "mine", "theirs", "place", "some", "few"])
+def test_other_words_that_are_no_nouns_are_refused_too(name: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(f"{name} = 1")
+    assert f"`{name}`" in check(tmp_path).stdout
+
+
 def test_words_in_text_attributes_and_other_names_are_free(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text("x.found = f(one=1, text='found')\nfound_at = 1\n")
     assert check(tmp_path).returncode == 0
