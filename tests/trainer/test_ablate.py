@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from PIL import Image
 
 from tests.support import warm
 from tests.support.published import write_published
-from tests.trainer.test_train import ONE_THREAD, SMALL
+from tests.trainer.test_train import ONE_THREAD, SMALL, signalled
 from trainer.ablate import AblationError, Result, Spread, ablate, spreads, verdict
 from trainer.config import load_train_recipe
 from trainer.distributed import World
@@ -86,14 +85,9 @@ def test_finished_trainings_are_not_done_again(folder: Path, done: subprocess.Co
 
 
 def test_a_signal_ends_the_ablation_with_130_and_names_the_training(folder: Path) -> None:
-    process = warm.Process(command(folder, "good", "swapped", out="stopped"), env=ONE_THREAD)
-    log = folder / "stopped" / "good" / "seed-0" / "log.jsonl"
-    while not any("loss" in line for line in read_log(log)) and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "seed-0 was interrupted" in " ".join(errors.split())
+    done = warm.run(signalled(command(folder, "good", "swapped", out="stopped"), signal.SIGTERM, 2), env=ONE_THREAD)
+    assert done.returncode == 130
+    assert "seed-0 was interrupted" in " ".join(done.stderr.split())
     assert not (folder / "stopped" / "swapped").exists()
 
 

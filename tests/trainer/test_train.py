@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +68,12 @@ def train(data: Path, out: Path, processes: int = 1, **changes: str) -> subproce
     return warm.run(asked, env=ONE_THREAD)
 
 
+def signalled(command: list[str], number: signal.Signals, step: int) -> list[str]:
+    """The same program, which gets a signal as soon as it has logged a step."""
+    python, flag, *words = command
+    return [python, flag, "tests.trainer.signalled", str(int(number)), str(step), *words]
+
+
 def losses(out: Path) -> list[float]:
     return [line["loss"] for line in read_log(out / "log.jsonl") if "loss" in line]
 
@@ -125,12 +130,10 @@ def test_a_frozen_tower_stays_as_it_is_batchnorm_statistics_included(
 def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
     data: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
-    for lines in (3, 9, 14):
-        process = warm.Process(command(data, tmp_path / "out"), env=ONE_THREAD)
-        while len(losses(tmp_path / "out")) < lines and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for step in (3, 9, 14):
+        killed = signalled(command(data, tmp_path / "out"), signal.SIGKILL, step)
+        assert warm.run(killed, env=ONE_THREAD).returncode == -signal.SIGKILL
+        assert len(losses(tmp_path / "out")) == step
     assert train(data, tmp_path / "out").returncode == 0
     assert losses(tmp_path / "out") == losses(undisturbed)
     for name, tensor in weights(undisturbed).items():
@@ -143,15 +146,11 @@ def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
 def test_a_signal_writes_a_checkpoint_and_ends_with_130(
     data: Path, tmp_path: Path, undisturbed: Path, number: signal.Signals, options: list[str]
 ) -> None:
-    process = warm.Process([*command(data, tmp_path / "out"), *options], env=ONE_THREAD)
-    while len(losses(tmp_path / "out")) < 6 and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopped" in errors
+    done = warm.run(signalled([*command(data, tmp_path / "out"), *options], number, 6), env=ONE_THREAD)
+    assert done.returncode == 130
+    assert "stopped" in done.stderr
     position, _ = load_checkpoint(checkpoints(tmp_path / "out")[-1])
-    assert position.step == len(losses(tmp_path / "out"))
+    assert position.step == len(losses(tmp_path / "out")) < STEPS / 2
     assert train(data, tmp_path / "out").returncode == 0
     assert losses(tmp_path / "out") == losses(undisturbed)
 
