@@ -128,9 +128,15 @@ def measure(who: str, rows: int, threads: int) -> dict[str, float]:
 
 def measure_here(who: str, rows: int, threads: int) -> None:
     """The measured process."""
-    import duckdb  # noqa: F401  start-up is not what is compared
+    # Start-up, which is not what is compared: libraries that load at first use, and word lists that are compiled once.
+    import duckdb  # noqa: F401
+    import fsspec  # noqa: F401
+    import polars  # noqa: F401
 
     import pipeline.runners.driver  # noqa: F401
+    from filters.rules import Rules
+
+    Rules()
 
     work = {"zhclip": run_zhclip, "duckdb": run_duckdb}[who]
     with tempfile.TemporaryDirectory(prefix="zhclip-bench-") as folder:
