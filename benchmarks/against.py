@@ -10,16 +10,14 @@ figure from what it prints. A ratio above 1 is a gain here. It takes about five 
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-HERE = Path(__file__).resolve().parents[1]
+from benchmarks.check import read, run
 
 
 @dataclass(frozen=True)
@@ -62,24 +60,9 @@ def main() -> None:
 
 def compare(other: Path, speed: Speed, turn: int) -> tuple[float, float]:
     """The figures of the other checkout and of this one, which take turns in going first."""
-    if turn % 2 == 0:
-        before = measure(other, speed)
-        return before, measure(HERE, speed)
-    now = measure(HERE, speed)
-    return measure(other, speed), now
-
-
-def measure(checkout: Path, speed: Speed) -> float:
-    """This project's figure in one run of a benchmark. Raises ValueError where it prints none."""
-    module, *options = speed.command.split()
-    command = [str(checkout.resolve() / ".venv/bin/python"), "-m", f"benchmarks.{module}", *options]
-    printed = subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout
-    match = re.search(speed.figure, printed)
-    if match is None:
-        raise ValueError(
-            f"{checkout}: `benchmarks.{speed.command}` printed nothing that matches {speed.figure!r}:\n{printed}"
-        )
-    return float(match[1].replace(",", ""))
+    order = (other, None) if turn % 2 == 0 else (None, other)
+    figures = {checkout: read(speed.figure, speed.command, run(speed.command, checkout)) for checkout in order}
+    return figures[other], figures[None]
 
 
 def row(speed: Speed, figures: list[tuple[float, float]]) -> list[str]:

@@ -72,22 +72,23 @@ def measured() -> Iterator[tuple[str, float]]:
         print(printed, flush=True)
         for floor in FLOORS:
             if floor.command == command:
-                yield floor.what, read(floor, printed)
+                yield floor.what, read(floor.figure, command, printed)
 
 
-def run(command: str) -> str:
-    """What a benchmark prints. Raises CalledProcessError where it fails."""
+def run(command: str, checkout: Path | None = None) -> str:
+    """What a benchmark prints, of this checkout or by the environment of another. Raises CalledProcessError where it fails."""
     module, *options = command.split()
-    line = [sys.executable, "-m", f"benchmarks.{module}", *options]
-    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
+    python = str(checkout.resolve() / ".venv/bin/python") if checkout else sys.executable
+    line = [python, "-m", f"benchmarks.{module}", *options]
+    return subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True, cwd=checkout).stdout
 
 
-def read(floor: Floor, printed: str) -> float:
-    """The ratio in a benchmark's output. Raises ValueError where it does not print one."""
-    match = re.search(floor.figure, printed)
+def read(figure: str, command: str, printed: str) -> float:
+    """The first group of a regular expression in a benchmark's output. Raises ValueError where nothing matches."""
+    match = re.search(figure, printed)
     if match is None:
-        raise ValueError(f"`benchmarks.{floor.command}` printed nothing that matches {floor.figure!r}:\n{printed}")
-    return float(match[1])
+        raise ValueError(f"`benchmarks.{command}` printed nothing that matches {figure!r}:\n{printed}")
+    return float(match[1].replace(",", ""))
 
 
 def record(ratios: dict[str, float]) -> None:
