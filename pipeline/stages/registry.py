@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from itertools import groupby
+from operator import attrgetter
 
 from pipeline.recipe import Recipe
 from pipeline.run.outcomes import WAITING, Outcome
@@ -39,12 +40,13 @@ STAGES: dict[str, Stage] = {
 
 
 def _commands() -> dict[str, tuple[Stage, ...]]:
-    if list(dict.fromkeys(order := [stage.command for stage in STAGES.values()])) != [
-        name for name, _ in groupby(order)
-    ]:
-        raise ValueError(f"the stages of one command have to follow one another; found {', '.join(order)}")
-    names = dict.fromkeys(order)
-    return {name: tuple(stage for stage in STAGES.values() if stage.command == name) for name in names}
+    commands: dict[str, tuple[Stage, ...]] = {}
+    for name, stages in groupby(STAGES.values(), key=attrgetter("command")):
+        if name in commands:
+            order = ", ".join(stage.command for stage in STAGES.values())
+            raise ValueError(f"the stages of one command have to follow one another; found {order}")
+        commands[name] = tuple(stages)
+    return commands
 
 
 COMMANDS: Mapping[str, tuple[Stage, ...]] = _commands()
