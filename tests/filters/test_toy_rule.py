@@ -52,5 +52,5 @@ def test_a_rule_is_one_module_and_one_field(tmp_path: Path) -> None:
     assert "the caption ends with an odd digit" in packages.zhclip("reasons")
     shown = packages.zhclip("recipe", "show", str(recipe))
     assert "odd_digit:" in shown and "the digits that reject" in shown
-    done = packages.python("-m", "zhclip", "recipe", "show", str(recipe), "--set", "sources.table.rules.odd_digits={}")
+    done = packages.command("recipe", "show", str(recipe), "--set", "sources.table.rules.odd_digits={}")
     assert done.returncode == 2 and "did you mean `odd_digit`?" in done.stderr

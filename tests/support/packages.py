@@ -39,16 +39,19 @@ class Packages:
         indent = lines[position][: len(lines[position]) - len(lines[position].lstrip())]
         path.write_text("\n".join([*lines[:position], indent + line, *lines[position:], ""]), encoding="utf-8")
 
-    def python(self, *words: str) -> subprocess.CompletedProcess[str]:
-        if words[0] == "-m":
-            return warm.run([sys.executable, *words], self.folder, self.environment)
-        command = [sys.executable, *words]
+    def python(self, code: str) -> subprocess.CompletedProcess[str]:
+        """Runs some code."""
+        command = [sys.executable, "-c", code]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command of zhclip."""
+        return warm.run([sys.executable, "-m", "zhclip", *words], self.folder, self.environment)
+
     def zhclip(self, *words: str) -> str:
         """What a command prints, which has to succeed."""
-        done = self.python("-m", "zhclip", *words)
+        done = self.command(*words)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -38,7 +38,8 @@ class Process:
         self._streams = [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(3)]  # noqa: SIM115
         self._streams[0].write(given)
         self._streams[0].seek(0)
-        request = {"cwd": str(cwd), "env": {**(os.environ if env is None else env)}, "module": module, "words": words}
+        env = {**os.environ, **ONE_THREAD} if env is None else dict(env)
+        request = {"cwd": str(cwd), "env": env, "module": module, "words": words}
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(_server())
         socket.send_fds(connection, [b" "], [stream.fileno() for stream in self._streams])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support import warm
 from tests.support.published import write_published
-from tests.trainer.test_train import ONE_THREAD, SMALL, signalled
+from tests.trainer.test_train import SMALL, signalled
 from trainer.ablate import AblationError, Result, Spread, ablate, spreads, verdict
 from trainer.config import load_train_recipe
 from trainer.distributed import World
@@ -34,7 +34,7 @@ def command(folder: Path, *data: str, seeds: int = 2, out: str = "out") -> list[
 
 
 def ablation(folder: Path, *data: str) -> subprocess.CompletedProcess[str]:
-    return warm.run(command(folder, *data), env=ONE_THREAD)
+    return warm.run(command(folder, *data))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_finished_trainings_are_not_done_again(folder: Path, done: subprocess.Co
 
 
 def test_a_signal_ends_the_ablation_with_130_and_names_the_training(folder: Path) -> None:
-    done = warm.run(signalled(command(folder, "good", "swapped", out="stopped"), signal.SIGTERM, 2), env=ONE_THREAD)
+    done = warm.run(signalled(command(folder, "good", "swapped", out="stopped"), signal.SIGTERM, 2))
     assert done.returncode == 130
     assert "seed-0 was interrupted" in " ".join(done.stderr.split())
     assert not (folder / "stopped" / "swapped").exists()

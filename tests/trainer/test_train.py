@@ -23,7 +23,6 @@ from zhclip.app import app
 
 pytestmark = pytest.mark.slow
 
-ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # models this small lose time to threads that wait for each other
 SMALL = {
     "precision": "float32",
     "log_every": "1",
@@ -65,7 +64,7 @@ def command(data: Path, out: Path, processes: int = 1, **changes: str) -> list[s
 
 def train(data: Path, out: Path, processes: int = 1, **changes: str) -> subprocess.CompletedProcess[str]:
     asked = command(data, out, processes, **changes)
-    return warm.run(asked, env=ONE_THREAD)
+    return warm.run(asked)
 
 
 def signalled(command: list[str], number: signal.Signals, step: int) -> list[str]:
@@ -132,7 +131,7 @@ def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
 ) -> None:
     for step in (3, 9, 14):
         killed = signalled(command(data, tmp_path / "out"), signal.SIGKILL, step)
-        assert warm.run(killed, env=ONE_THREAD).returncode == -signal.SIGKILL
+        assert warm.run(killed).returncode == -signal.SIGKILL
         assert len(losses(tmp_path / "out")) == step
     assert train(data, tmp_path / "out").returncode == 0
     assert losses(tmp_path / "out") == losses(undisturbed)
@@ -146,7 +145,7 @@ def test_killed_at_any_step_and_continued_it_gives_the_same_losses_bit_for_bit(
 def test_a_signal_writes_a_checkpoint_and_ends_with_130(
     data: Path, tmp_path: Path, undisturbed: Path, number: signal.Signals, options: list[str]
 ) -> None:
-    done = warm.run(signalled([*command(data, tmp_path / "out"), *options], number, 6), env=ONE_THREAD)
+    done = warm.run(signalled([*command(data, tmp_path / "out"), *options], number, 6))
     assert done.returncode == 130
     assert "stopped" in done.stderr
     position, _ = load_checkpoint(checkpoints(tmp_path / "out")[-1])
@@ -157,7 +156,7 @@ def test_a_signal_writes_a_checkpoint_and_ends_with_130(
 
 def test_stages_taken_one_by_one_are_those_of_one_training(data: Path, tmp_path: Path, undisturbed: Path) -> None:
     for stages in (1, 2):
-        done = warm.run([*command(data, tmp_path / "out"), "--stages", str(stages)], env=ONE_THREAD)
+        done = warm.run([*command(data, tmp_path / "out"), "--stages", str(stages)])
         assert done.returncode == 0, done.stderr
         position, _ = load_checkpoint(checkpoints(tmp_path / "out")[-1])
         assert (position.stage, position.step) == (stages, stages * STEPS // 2)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.sources.registry import KINDS, SOURCE_KINDS
-from tests.support import warm
-from tests.support.paths import REPOSITORY
+from tests.support.packages import Packages
 
 pytestmark = pytest.mark.slow
 
-PACKAGES = ("foundation", "filters", "pipeline", "trainer", "zhclip")
 MODULE = '''
 """Lines of url<TAB>caption; of url<TAB>English text where there is a translation, by its url."""
 
@@ -72,26 +66,13 @@ class LinesSource(Source):
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     """A copy of the packages with the kind `lines`."""
-    folder = tmp_path_factory.mktemp("copy")
-    for package in PACKAGES:
-        shutil.copytree(REPOSITORY / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "pipeline/sources/lines.py").write_text(MODULE)
-    registry = folder / "pipeline/sources/registry.py"
-    text = registry.read_text()
-    assert text.count(f'    "{KINDS[-1]}",\n') == 1
-    registry.write_text(
-        text.replace(f'    "{KINDS[-1]}",\n', f'    "{KINDS[-1]}",\n    "pipeline.sources.lines:LinesSource",\n')
-    )
-    return folder
-
-
-def zhclip(copy: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command line of the copy, run in its folder."""
-    command = [sys.executable, "-m", "zhclip", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    return warm.run(command, copy, environment)
+    packages = Packages.copied_to(tmp_path_factory.mktemp("copy"))
+    (packages.folder / "pipeline/sources/lines.py").write_text(MODULE)
+    assert (packages.folder / "pipeline/sources/registry.py").read_text().count(f'    "{KINDS[-1]}",\n') == 1
+    packages.add_line("pipeline/sources/registry.py", f'"{KINDS[-1]}",', '"pipeline.sources.lines:LinesSource",')
+    return packages
 
 
 def planned(run: Path) -> list[dict[str, Any]]:
@@ -108,26 +89,29 @@ limits: {unreadable_share: 0.5}
 """
 
 
-def test_a_new_kind_of_source_is_one_module_and_one_line(copy: Path) -> None:
+def test_a_new_kind_of_source_is_one_module_and_one_line(packages: Packages) -> None:
+    copy = packages.folder
     (copy / "plain.lines").write_text(
         "http://a.example/1.jpg\t一只小猫在睡觉\nno such line\nhttp://a.example/2.jpg\tdog\n"
     )
     (copy / "english.lines").write_text("http://b.example/1.png\ta sleeping cat\nhttp://b.example/2.png\ta dog\n")
     (copy / "zh.json").write_text('{"http://b.example/1.png": "小猫正在窗边睡觉"}')
     (copy / "recipe.yaml").write_text(RECIPE)
-    done = zhclip(copy, "plan", "recipe.yaml", "--run", "run", "--json")
+    done = packages.command("plan", "recipe.yaml", "--run", "run", "--json")
     assert done.returncode == 0, done.stderr
     rows = [(row["source"], row["row"], row["caption"], row["english"]) for row in planned(copy / "run")]
     assert rows == [("english", 0, "小猫正在窗边睡觉", "a sleeping cat"), ("plain", 0, "一只小猫在睡觉", None)]
-    status = zhclip(copy, "status", "run", "--json")
+    status = packages.command("status", "run", "--json")
     reasons = {(row["source"], row["reason"]) for row in json.loads(status.stdout)["reasons"]}
     assert {("plain", "malformed_row"), ("plain", "caption_too_short"), ("english", "not_translated")} <= reasons
     assert json.loads((copy / "run/layout.json").read_text())["lists"].keys() == {"zh.json"}
 
 
-def test_mistakes_in_a_recipe_are_told_for_a_new_kind_too(copy: Path) -> None:
-    (copy / "mistake.yaml").write_text("sources:\n  a:\n    kind: lines\n    files: [x]\n    seperator: ' '\n")
-    told = zhclip(copy, "recipe", "show", "mistake.yaml")
+def test_mistakes_in_a_recipe_are_told_for_a_new_kind_too(packages: Packages) -> None:
+    (packages.folder / "mistake.yaml").write_text(
+        "sources:\n  a:\n    kind: lines\n    files: [x]\n    seperator: ' '\n"
+    )
+    told = packages.command("recipe", "show", "mistake.yaml")
     assert told.returncode == 2
     assert "mistake.yaml:5" in told.stderr
     assert "did you mean `separator`?" in told.stderr

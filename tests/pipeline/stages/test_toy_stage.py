@@ -176,7 +176,7 @@ def test_it_is_verified(toyed: Toyed, tmp_path: Path) -> None:
     shutil.copytree(toyed.run, copy)
     ledger = copy / "ledger" / "toy" / "000001.parquet"
     ledger.write_bytes(ledger.read_bytes()[:-1])
-    done = toyed.packages.python("-m", "zhclip", "verify", str(copy))
+    done = toyed.packages.command("verify", str(copy))
     assert done.returncode == 1 and "ledger/toy/000001.parquet" in done.stdout
 
 
@@ -197,9 +197,9 @@ def test_lint_holds_and_what_is_written_for_others_names_it(toyed: Toyed) -> Non
     lint = (
         "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
     )
-    done = toyed.packages.python("-c", lint)
+    done = toyed.packages.python(lint)
     assert done.returncode == 0 and "0 broken" in done.stdout, done.stdout + done.stderr
-    written = toyed.packages.python("-c", "from tools.docs import generated; print(*generated().values())").stdout
+    written = toyed.packages.python("from tools.docs import generated; print(*generated().values())").stdout
     assert '"score", "toy", "select"' in written and "| `odd_digit` | the caption ends with an odd digit |" in written
 
 
