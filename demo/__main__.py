@@ -26,6 +26,7 @@ from demo.world import World, build_world
 from foundation.text import counted
 from pipeline.inspect.funnel import query_ledger
 from pipeline.run.folder import Run
+from pipeline.run.names import DATASET, DATASET_MANIFEST
 from pipeline.stages.opening import read_run
 from trainer.checkpoint import checkpoints
 
@@ -113,14 +114,12 @@ def show(run: Run, world: World, console: Console) -> None:
     kept, dropped = cards(truth, ledger, published, world.web)
     contact_sheet(kept, dropped, sheet, f"{counted(published.num_rows, 'pair')} kept of {world.rows:,}")
     console.print(f"Kept and dropped pairs to look at: {sheet}")
-    console.print(f"Curated shards:                    {run.path('publish', '')}")
+    console.print(f"Curated shards:                    {run.folder / DATASET}")
 
 
 def published_pairs(run: Run) -> pa.Table:
     """The index of all published shards."""
-    return pa.concat_tables(
-        [pq.read_table(run.path("publish", f"{manifest.shard}.parquet")) for manifest in run.manifests("publish")]
-    )
+    return pa.concat_tables([run.table("publish", manifest.shard) for manifest in run.manifests("publish")])
 
 
 def compare(first: Run, second: Run, console: Console) -> int:
@@ -128,16 +127,16 @@ def compare(first: Run, second: Run, console: Console) -> int:
     files: Sequence[dict[str, str]] = [hashes(run) for run in (first, second)]
     different = sorted(name for name in {*files[0], *files[1]} if files[0].get(name) != files[1].get(name))
     if different:
-        console.print(f"[red]{first.folder.name} and {second.folder.name} differ:[/] {', '.join(different)}")
+        console.print(f"[red]{first.name} and {second.name} differ:[/] {', '.join(different)}")
         return 1
     same = counted(len(files[0]), "file")
-    console.print(f"[green]{first.folder.name} and {second.folder.name} published the same {same}, byte for byte.[/]")
+    console.print(f"[green]{first.name} and {second.name} published the same {same}, byte for byte.[/]")
     return 0
 
 
 def hashes(run: Run) -> dict[str, str]:
     """SHA-256 of every published tar and index, from a manifest that `zhclip verify` has proved."""
-    manifest = json.loads(run.path("publish", "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads(run.storage.read(f"{DATASET}/{DATASET_MANIFEST}"))
     return {name: described["sha256"] for shard in manifest["shards"] for name, described in shard["files"].items()}
 
 

@@ -31,6 +31,7 @@ from foundation.errors import ZhclipError
 from foundation.text import counted
 from pipeline.inspect.funnel import query_ledger
 from pipeline.run.folder import Run
+from pipeline.run.names import DATASET
 from pipeline.stages.dedup_images.tables import CLUSTERS_ENDING, SHARD
 from pipeline.stages.opening import read_run
 
@@ -75,7 +76,7 @@ def show(run: Run, world: MergeWorld, console: Console) -> None:
     sheet = run.folder / "contact_sheet.png"
     _contact_sheet(run, world, report, sheet)
     console.print(f"Kept pairs, and copies that were found: {sheet}")
-    console.print(f"Curated shards:                         {run.path('publish', '')}")
+    console.print(f"Curated shards:                         {run.folder / DATASET}")
 
 
 def report_of(run: Run, world: MergeWorld) -> MergeReport:
@@ -84,7 +85,7 @@ def report_of(run: Run, world: MergeWorld) -> MergeReport:
         pq.read_table(world.truth),
         query_ledger(run, "select * from ledger"),
         published_pairs(run),
-        pq.read_table(run.path("dedup_images", f"{SHARD}{CLUSTERS_ENDING}")),
+        run.table("dedup_images", SHARD, CLUSTERS_ENDING),
     )
 
 

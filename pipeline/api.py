@@ -15,7 +15,7 @@ from foundation.errors import InvalidInput
 from foundation.extras import need
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.folder import Run
-from pipeline.run.names import CALIBRATION, RECIPE_FILE
+from pipeline.run.names import CALIBRATION
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import COMMANDS as STAGES_OF_COMMAND
 from pipeline.stages.registry import STAGES
@@ -76,7 +76,7 @@ def run_stages(
     workers: int | None = None,
     beam_options: Sequence[str] = (),
     progress: ProgressCallback | None = None,
-    before: Callable[[], None] = lambda: None,
+    before: Callable[[Run], None] = lambda _: None,
 ) -> None:
     """Do stages of a run that is open. Arguments and errors are those of `curate`.
 
@@ -137,7 +137,7 @@ def retry(
         workers=workers,
         beam_options=beam_options,
         progress=progress,
-        before=lambda: downloads.prepare(run, failed),
+        before=lambda driven: downloads.prepare(driven, failed),
     )
     return downloads.fetched(run, failed.shards) - before
 
@@ -148,8 +148,7 @@ def own_recipe(run_folder: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InvalidInput: there is no run, or an override cannot be used.
     """
-    run = read_run(run_folder)
-    return load_recipe(run.folder / RECIPE_FILE, overrides) if overrides else run.recipe
+    return read_run(run_folder, overrides).recipe
 
 
 def status(run: RunOrFolder) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _working(run: Run, as_json: bool) -> Iterator[ProgressCallback]:
     from zhclip.progress import progress_bars
 
     with (
-        interruptible(f"stopped; what is committed stays. The same command continues {run.folder}"),
+        interruptible(f"stopped; what is committed stays. The same command continues {run.address}"),
         progress_bars(messages(as_json)) as bars,
     ):
         yield bars
@@ -189,6 +189,6 @@ def _print_result(run: Run, as_json: bool) -> None:
         print_json(status(run))
         return
     print_funnel(run, Console())
-    folder = str(run.folder)
+    folder = run.address
     shown = f"[green]done[/] {escape(folder)}   prove it with: zhclip verify {escape(shlex.quote(folder))}"
     announce("curate", f"done {folder}", shown, folder=folder)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run
+from pipeline.run.names import TIMES
 
 BEFORE: tuple[str, ...] = ("read", "filter", "plan")
 PAUSE = 90.0  # seconds between stages
@@ -69,4 +68,7 @@ def _last(run: Run, stage: str) -> list[dict[str, Any]]:
 
 
 def _store(run: Run, stage: str, lines: Iterable[dict[str, Any]]) -> None:
-    write_atomically(run.times_path(stage), "".join("\n" + json.dumps(line) for line in lines))
+    for entry in list(run.storage.list(f"{TIMES}/{stage}/")):
+        run.storage.remove(entry.name)
+    for line in lines:
+        run.note_time(stage, **line)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from benchmarks.big_run import failures, pictures
 from benchmarks.big_run.draws import Draws
 from benchmarks.big_run.metadata import SOURCES
 from benchmarks.big_run.urls import CONTENT_TYPES, from_hexadecimal, hexadecimal, parse
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.attempt import Attempt, begin_attempt
+from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED
 from pipeline.run.parquet import write_parquet
@@ -52,8 +52,8 @@ class Work:
 
     def download(self, run: Run, item: Item) -> None:
         """Commits download/ and its ledger, with a tar only where the shard is one of those with images."""
-        pairs = pq.read_table(run.path("plan", f"{item.name}.parquet"))
-        with run.attempt("download", item.name) as attempt:
+        pairs = run.table("plan", item.name)
+        with begin_attempt(run, "download", item.name) as attempt:
             results = self._outcomes(pairs, int(item.name), attempt)
             failed = pc.not_equal(results["status"], "ok")
             lost, why = pairs.filter(failed), results.filter(failed)
@@ -68,7 +68,7 @@ class Work:
         key = from_hexadecimal(pairs["key"], 16)
         broken = Draws(key, self.seed).uniform("undecodable") < UNDECODABLE
         lost, scored = pairs.filter(pa.array(broken)), pairs.filter(pa.array(~broken))
-        with run.attempt("score", item.name) as attempt:
+        with begin_attempt(run, "score", item.name) as attempt:
             write_parquet(self._scores(scored, Draws(key[~broken], self.seed)), attempt.output(".parquet"))
             reasons = as_lists(pa.chunked_array([pa.repeat(pa.scalar("image_undecodable"), lost.num_rows)]))
             detail = pa.repeat(pa.scalar(DECODER_ERROR), lost.num_rows)
@@ -78,12 +78,12 @@ class Work:
     def publish(self, run: Run, item: Item) -> None:
         """Publishes for real where all raw tars are there; elsewhere the index alone, as if its tar had been removed."""
         if all(int(shard) < self.images for shard, _, _ in item.detail):
-            with run.attempt("publish", item.name) as attempt:
+            with begin_attempt(run, "publish", item.name) as attempt:
                 STAGES["publish"].make(attempt, item)
             return
         pieces = [publish._kept(run, shard).slice(start, end - start) for shard, start, end in item.detail]
         table = _index(pa.concat_tables(pieces), item.name, self.seed)
-        with run.attempt("publish", item.name) as attempt:
+        with begin_attempt(run, "publish", item.name) as attempt:
             write_parquet(table, attempt.output(".parquet"))
             attempt.commit(tally(table))
 

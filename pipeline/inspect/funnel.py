@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from foundation.sql import connect
 from pipeline.run.counts import stage_counts
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
 from pipeline.run.ledger import LEDGER_SCHEMA
-from pipeline.run.names import LEDGER
+from pipeline.run.manifest import RunError
 from pipeline.run.outcomes import WAITING
 from pipeline.stages.registry import LEDGER_STAGES, OUTCOMES, STAGES
 
@@ -123,9 +123,8 @@ def _pairs(entry: tuple[str, dict[str, tuple[int, int]]]) -> int:
 
 
 def ledger_files(run: Run) -> list[str]:
-    """Paths of all ledger files that a manifest names."""
-    names = (name for stage in LEDGER_STAGES for manifest in run.manifests(stage) for name in manifest.files)
-    return [str(run.folder / name) for name in names if name.startswith(f"{LEDGER}/")]
+    """Names of all ledger files that a manifest names."""
+    return [manifest.ledger for stage in LEDGER_STAGES for manifest in run.manifests(stage) if manifest.ledger]
 
 
 def query_ledger(run: Run, sql: str) -> pa.Table:
@@ -134,7 +133,7 @@ def query_ledger(run: Run, sql: str) -> pa.Table:
     Raises:
         RunError: a ledger file is missing or damaged.
     """
-    files = ledger_files(run)
+    files = [str(run.folder / name) for name in ledger_files(run)]
     with connect() as connection:
         try:
             if files:
@@ -144,5 +143,5 @@ def query_ledger(run: Run, sql: str) -> pa.Table:
             return connection.sql(sql).to_arrow_table()
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise RunError(
-                f"{run.folder}: its ledger cannot be read: {error}; `zhclip verify` names every fault"
+                f"{run.address}: its ledger cannot be read: {error}; `zhclip verify` names every fault"
             ) from None

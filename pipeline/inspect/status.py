@@ -32,7 +32,7 @@ class StageProgress:
 def summary(run: Run) -> dict[str, Any]:
     """Stages (shards done and to do), the funnel of each source, and the reasons; plain JSON types."""
     return {
-        "run": str(run.folder),
+        "run": run.address,
         "stages": [asdict(progress) for progress in stage_progress(run)],
         "sources": [funnel.to_json() for funnel in source_funnels(run)],
         "reasons": reasons(run).to_pylist(),
@@ -42,7 +42,7 @@ def summary(run: Run) -> dict[str, Any]:
 def stage_progress(run: Run) -> list[StageProgress]:
     """One for each stage that the recipe asks for, in their order."""
     stages: list[StageProgress] = []
-    known = (run.folder / LAYOUT_FILE).exists()
+    known = run.holds(LAYOUT_FILE)
     for stage in enabled(run.recipe):
         expected = len(stage.shards(run)) if known else None
         stages.append(StageProgress(stage.name, len(run.manifests(stage.name)), expected))
@@ -52,7 +52,7 @@ def stage_progress(run: Run) -> list[StageProgress]:
 
 def print_status(run: Run, console: Console) -> None:
     """Stages, then where every row went, and why."""
-    table = Table(title=escape(f"{run.recipe.name}: {run.folder}"), title_justify="left")
+    table = Table(title=escape(f"{run.recipe.name}: {run.address}"), title_justify="left")
     table.add_column("stage")
     table.add_column("shards", justify="right")
     table.add_column("")

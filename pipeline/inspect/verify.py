@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
@@ -15,8 +16,8 @@ from rich.progress import track
 
 from foundation.text import counted
 from pipeline.inspect.funnel import query_ledger, source_funnels
-from pipeline.run.files import sha256_of
-from pipeline.run.folder import Manifest, Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import Manifest, RunError
 from pipeline.run.names import DATASET, DATASET_MANIFEST, LAYOUT_FILE, LEDGER
 from pipeline.run.tar import BLOCK, END_OF_TAR, sample_members
 from pipeline.stages.layout import read_layout
@@ -69,9 +70,9 @@ def _manifests(run: Run, report: Report) -> list[Manifest]:
     """All that count, in the order of the flow; a damaged one is a problem."""
     manifests = []
     for stage in STAGES:
-        for shard in sorted(run.done(stage)):
+        for entry in run.manifest_entries(stage):
             try:
-                manifest = run.manifest(stage, shard)
+                manifest = run.manifest(stage, entry.name.rpartition("/")[2].removesuffix(".json"))
             except RunError as error:
                 report.problems.append(str(error))
                 continue
@@ -82,8 +83,8 @@ def _manifests(run: Run, report: Report) -> list[Manifest]:
 
 def _check_presence(run: Run, report: Report) -> bool:
     """Whether every stage has all of its shards; a hole in a stage that later ones have read is a problem."""
-    if not (run.folder / LAYOUT_FILE).exists():
-        report.problems.append(f"{run.folder}/{LAYOUT_FILE} is missing: nothing was planned, or it was removed")
+    if not run.holds(LAYOUT_FILE):
+        report.problems.append(f"{run.address}/{LAYOUT_FILE} is missing: nothing was planned, or it was removed")
         return False
     try:
         read_layout(run)
@@ -92,7 +93,7 @@ def _check_presence(run: Run, report: Report) -> bool:
         return False
     stages = enabled(run.recipe)
     begun = [stage.name for stage in stages if run.done(stage.name)]
-    dataset_done = run.path("publish", DATASET_MANIFEST).exists()
+    dataset_done = run.holds(f"{DATASET}/{DATASET_MANIFEST}")
     for number, stage in enumerate(stages):
         missing = sorted(set(stage.shards(run)) - {manifest.shard for manifest in run.manifests(stage.name)})
         if not missing:
@@ -106,7 +107,9 @@ def _check_presence(run: Run, report: Report) -> bool:
 
 
 def _check_files(run: Run, manifest: Manifest) -> list[str]:
-    problems = []
+    problems: list[str] = []
+    if manifest.stage == "publish" and not run.readable("publish"):
+        return problems  # not handed on yet
     for name, described in manifest.files.items():
         path = run.folder / name
         if not path.exists():
@@ -115,14 +118,19 @@ def _check_files(run: Run, manifest: Manifest) -> list[str]:
             )
         elif path.stat().st_size != described["bytes"]:
             problems.append(f"{name}: {path.stat().st_size:,} bytes instead of {described['bytes']:,}")
-        elif sha256_of(path) != described["sha256"]:
+        elif _sha256(path) != described["sha256"]:
             problems.append(f"{name}: damaged: its SHA-256 is not the manifest's")
     return problems + list(_check_published(run, manifest) if manifest.stage == "publish" else ())
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
     """Rebuilds every member of a tar from the index and compares: a difference is traced to its key."""
-    tar_path, index_path = (run.path("publish", f"{manifest.shard}.{ending}") for ending in ("tar", "parquet"))
+    tar_path, index_path = (run.folder / manifest.file(ending) for ending in (".tar", ".parquet"))
     if not (tar_path.exists() and index_path.exists()):
         return
     try:
@@ -177,7 +185,7 @@ def _check_conservation(run: Run) -> Iterator[str]:
 
 def _check_dataset(run: Run) -> Iterator[str]:
     """The dataset's own manifest against the shards', and keys that are in key order, once, and not in the ledger."""
-    content = json.loads(run.path("publish", DATASET_MANIFEST).read_text(encoding="utf-8"))
+    content = json.loads(run.storage.read(f"{DATASET}/{DATASET_MANIFEST}"))
     named = {shard["shard"]: shard["files"] for shard in content["shards"]}
     for manifest in run.manifests("publish"):
         files = {name.removeprefix(f"{DATASET}/"): described for name, described in manifest.files.items()}
@@ -186,7 +194,7 @@ def _check_dataset(run: Run) -> Iterator[str]:
     yield from (f"{DATASET}/{shard}: missing shard: {DATASET_MANIFEST} names it" for shard in named)
     if not run.manifests("publish"):
         return
-    paths = [str(run.path("publish", f"{manifest.shard}.parquet")) for manifest in run.manifests("publish")]
+    paths = [str(run.folder / manifest.file(".parquet")) for manifest in run.manifests("publish")]
     indexes = duckdb.read_parquet(paths)
     repeated = indexes.query("indexes", "select key, list(tar) from indexes group by key having count(*) > 1 limit 20")
     for key, tars in repeated.fetchall():

@@ -1,39 +1,32 @@
-"""A run folder and its guarantees: atomic commits, manifests, and what is done.
+"""A run, in a folder or an object store: what is done, and how its files are read.
 
-A shard is done when its manifest exists and carries the digest of the recipe as it is now. The manifest is written last,
-so a process killed at any moment leaves either a finished shard or nothing that a reader would look at.
+A shard is done when its manifest stands and carries the digest of the recipe as it is now. The manifest is written last and
+names the shard's files, whose own names no other content can have; so a process killed at any moment leaves either a finished
+shard or nothing that a reader would look at.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import platform
-import shutil
-import time
-import uuid
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+import threading
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from foundation import __version__
-from foundation.errors import InvalidInput
+from foundation.storage import Disk, Entry, Storage
 from pipeline.recipe import Recipe
-from pipeline.run.files import locked, move_into_place, sha256_of, sync_file, write_atomically
-from pipeline.run.ledger import write_ledger
-from pipeline.run.names import ATTEMPTS, LEDGER, LOCKS, TIMES
+from pipeline.run import lease
+from pipeline.run.manifest import Manifest, RunError, parse_manifest
+from pipeline.run.names import DATASET_MANIFEST, LEDGER, TIMES
+from pipeline.run.ranges import read_ranges
 
-RECORDED_VERSIONS = ("apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
-
-
-class RunError(InvalidInput):
-    """A run folder that cannot be used as asked; the message says what to do."""
+READERS = 16  # manifests read at a time from an object store
+CACHED = 50_000  # manifests that a process remembers
 
 
 @dataclass(frozen=True)
@@ -49,38 +42,33 @@ class StageLayout:
     """Where a stage of one run keeps its files, and what its manifests must say."""
 
     name: str
-    folder: str  # relative to the run folder
+    folder: str  # relative to the run
     digest: str  # of the recipe, up to this stage
     per_plan_shard: bool  # whether its shards, and those of its ledger, are the plan's
+    published: str = ""  # folder that its files are handed on in under plain names; "" where they stay where they are
 
+    @property
+    def ledger(self) -> str:
+        """The folder of its ledger."""
+        return f"{LEDGER}/{self.name}"
 
-@dataclass(frozen=True)
-class Manifest:
-    """What one shard of one stage holds. Files are named relative to the run folder."""
-
-    stage: str
-    shard: str
-    digest: str  # of the recipe, up to this stage
-    counts: dict[str, Any]  # rows in and out; `sources` has them by source
-    files: dict[str, dict[str, Any]]  # name → {"bytes": int, "sha256": hex}
-    scratch: list[str] = field(default_factory=list)  # files that a later stage removes when it has used them
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """The manifest as it lies on disk, without anything that differs between two runs on the same input."""
-        return json.dumps(self.__dict__, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    @property
+    def folders(self) -> frozenset[str]:
+        """All that its files may lie in."""
+        return frozenset({self.folder, self.ledger, *([self.published] if self.published else [])})
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder, with the recipe that it was started with (picklable: workers receive it as it is).
+    """One run, with the recipe that it was started with (picklable: workers receive it as it is).
 
-    `read_run` opens one in its folder, `open_run` and `curate` start or continue one: all three are names of `pipeline`.
+    `read_run` opens one where it lies, `open_run` and `curate` start or continue one: all three are names of `pipeline`.
     """
 
-    folder: Path
+    storage: Storage
     recipe: Recipe
     stages: Mapping[str, StageLayout]  # all of them, in order, also those that this recipe does not need
+    epoch: int | None = None  # of the lease under which work on it is done
 
     def __new__(cls, *values: Any, **named: Any) -> Self:
         """As of any class, but a folder alone is refused; unpickling gives no values at all.
@@ -92,23 +80,42 @@ class Run:
             raise RunError("a folder alone makes no Run: open it with `pipeline.read_run(folder)`")
         return super().__new__(cls)
 
+    @property
+    def address(self) -> str:
+        """The folder or url of the run."""
+        return self.storage.address
+
+    @property
+    def name(self) -> str:
+        """The last part of its address."""
+        return self.address.rpartition("/")[2]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of a run on disk.
+
+        Raises:
+            RunError: it lies elsewhere.
+        """
+        if not isinstance(self.storage, Disk):
+            raise RunError(f"{self.address}: this needs a run in a folder; copy it to a disk first")
+        return self.storage.folder
+
     def digest(self, stage: str) -> str:
         """The digest that a manifest of `stage` must carry to count."""
         return self.stages[stage].digest
-
-    def path(self, stage: str, name: str) -> Path:
-        """A file in the folder of a stage."""
-        return self.folder / self.stages[stage].folder / name
-
-    def ledger_path(self, stage: str, shard: str) -> Path:
-        """The ledger file of one shard of a stage."""
-        return self.folder / LEDGER / stage / f"{shard}.parquet"
 
     def between(self, first: str, last: str) -> list[str]:
         """Stages after `first` and before `last` that work on plan shards one by one."""
         names = list(self.stages)
         inner = names[names.index(first) + 1 : names.index(last)]
         return [name for name in inner if self.stages[name].per_plan_shard]
+
+    # What is done
+
+    def manifest_name(self, stage: str, shard: str) -> str:
+        """The name of the manifest of a shard."""
+        return f"{self.stages[stage].folder}/{shard}.json"
 
     def manifest(self, stage: str, shard: str) -> Manifest | None:
         """The manifest of a shard that is done, else None (also when it belongs to another recipe).
@@ -117,176 +124,202 @@ class Run:
             RunError: it is damaged.
         """
         try:
-            manifest = _read_manifest(self.path(stage, f"{shard}.json"))
+            manifest = self._parse(stage, self.manifest_name(stage, shard))
         except FileNotFoundError:
             return None
         return manifest if manifest.digest == self.digest(stage) else None
 
     def manifests(self, stage: str) -> list[Manifest]:
-        """All manifests of a stage that count, in shard order."""
-        names = sorted(path.stem for path in self.path(stage, "").glob("[0-9]*.json"))
-        return [manifest for name in names if (manifest := self.manifest(stage, name))]
+        """All manifests of a stage that count, in shard order.
+
+        Raises:
+            RunError: one is damaged.
+        """
+        return [manifest for manifest in self.all_manifests(stage) if manifest.digest == self.digest(stage)]
+
+    def all_manifests(self, stage: str) -> list[Manifest]:
+        """As `manifests`, with those of other recipes."""
+        entries = self.manifest_entries(stage)
+        if isinstance(self.storage, Disk) or len(entries) < READERS:
+            return [manifest for entry in entries if (manifest := self._read(stage, entry))]
+        with ThreadPoolExecutor(READERS) as pool:
+            return [manifest for manifest in pool.map(lambda entry: self._read(stage, entry), entries) if manifest]
+
+    def readable(self, stage: str) -> list[Manifest]:
+        """As `manifests`, of shards whose files stand under the names that the manifests give: published ones have them only once
+        all are there."""
+        published = self.stages[stage].published
+        return [] if published and not self.holds(f"{published}/{DATASET_MANIFEST}") else self.manifests(stage)
+
+    def manifest_entries(self, stage: str) -> list[Entry]:
+        """The listing of a stage's manifests, in shard order, whether they count or not."""
+        prefix = f"{self.stages[stage].folder}/"
+        return [entry for entry in self.storage.list(prefix) if _is_manifest(entry.name[len(prefix) :])]
 
     def done(self, stage: str) -> set[str]:
-        """Names of a stage's shards whose manifest exists (stale ones are removed before a stage starts)."""
-        return {path.stem for path in self.path(stage, "").glob("[0-9]*.json")}
+        """Names of a stage's shards that are done."""
+        return {manifest.shard for manifest in self.manifests(stage)}
 
-    def times(self, stage: str) -> list[dict[str, Any]]:
-        """When and where each shard of a stage was done, as noted at its commit: shard, began, ended (Unix seconds), host.
-
-        Kept beside the manifests, which hold nothing that differs between two runs on the same input. Only for people: a
-        line that a crash cut off is skipped, and a shard may have several lines, of which the last counts.
-        """
+    def holds(self, name: str) -> bool:
+        """Whether the run has a file of this name, such as layout.json."""
         try:
-            lines = self.times_path(stage).read_text(encoding="utf-8").splitlines()
+            self.storage.read(name, 0, 1)
         except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+            return False
+        return True
 
-    def times_path(self, stage: str) -> Path:
-        """The file that `times` reads."""
-        return self.folder / TIMES / f"{stage}.jsonl"
+    # How files are read
 
-    @contextmanager
-    def attempt(self, stage: str, shard: str) -> Iterator[Attempt]:
-        """A private folder to write a shard's files in; it is removed at the end, committed or not."""
-        folder = self.folder / ATTEMPTS / f"{stage}-{shard}-{uuid.uuid4().hex[:12]}"
-        folder.mkdir(parents=True)
+    def file(self, stage: str, shard: str, ending: str = ".parquet") -> str:
+        """The name of a file of a shard.
+
+        Raises:
+            RunError: the shard is not done, or has no such file.
+        """
+        return self._done(stage, shard).file(ending)
+
+    def table(self, stage: str, shard: str, ending: str = ".parquet", **options: Any) -> pa.Table:
+        """A Parquet file of a shard; `options` are those of `pyarrow.parquet.read_table`.
+
+        Raises:
+            RunError: the shard is not done, or the file is not as its manifest says.
+        """
+        with self.open(stage, shard, ending) as file:
+            return pq.read_table(file, **options)
+
+    def ledger(self, stage: str, shard: str, **options: Any) -> pa.Table:
+        """The ledger of a shard, as `table`."""
+        manifest = self._done(stage, shard)
+        if manifest.ledger is None:
+            raise RunError(f"{self.manifest_name(stage, shard)} names no ledger; run `zhclip verify {self.address}`")
+        with self._open(manifest, manifest.ledger) as file:
+            return pq.read_table(file, **options)
+
+    def open(self, stage: str, shard: str, ending: str = ".parquet") -> pa.NativeFile:
+        """A file of a shard, to be read at random. Raises RunError as `table`."""
+        manifest = self._done(stage, shard)
+        return self._open(manifest, manifest.file(ending))
+
+    def open_scratch(self, stage: str, shard: str, ending: str) -> pa.NativeFile:
+        """As `open`, of a file that a later stage removes."""
+        name = self._done(stage, shard).scratch_file(ending)
         try:
-            yield Attempt(self, stage, shard, folder)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            return self.storage.open(name)
+        except FileNotFoundError:
+            raise RunError(_unlike(self, name, "it is gone")) from None
+
+    def ranges(
+        self, stage: str, shard: str, ending: str, offsets: Iterable[int], lengths: Iterable[int]
+    ) -> Iterator[bytes]:
+        """Ranges of bytes of a file of a shard, in their order; ascending ones are read some megabytes at a time."""
+        name = self._done(stage, shard).file(ending)
+        return read_ranges(self.storage, name, offsets, lengths)
+
+    # How work is done
+
+    def check_lease(self) -> None:
+        """Raises Superseded where another process drives this run by now."""
+        if self.epoch is not None:
+            lease.check(self.storage, self.epoch)
 
     def discard(self, stage: str, keep_digest: str | None = None, shards: Container[str] | None = None) -> int:
         """Removes a stage's manifests (of `shards`, or all) and the files they name, unless they carry `keep_digest`;
         returns how many."""
-        count = 0
-        for path in self.path(stage, "").glob("[0-9]*.json"):
-            if shards is not None and path.stem not in shards:
-                continue
-            manifest = _read_manifest(path)
-            if manifest.digest != keep_digest:
-                path.unlink()  # first: without its manifest the shard no longer exists
-                for name in [*manifest.files, *manifest.scratch]:
-                    (self.folder / name).unlink(missing_ok=True)
-                count += 1
-        return count
+        wanted = [
+            manifest
+            for manifest in self.all_manifests(stage)
+            if (shards is None or manifest.shard in shards) and manifest.digest != keep_digest
+        ]
+        if wanted and (published := self.stages[stage].published):
+            self.storage.remove(f"{published}/{DATASET_MANIFEST}")  # first: what is published is whole or not there
+        for manifest in wanted:
+            self.forget(manifest)
+            for name in [*manifest.files, *manifest.scratch]:
+                self.storage.remove(name)
+        return len(wanted)
 
+    def forget(self, manifest: Manifest) -> None:
+        """Removes a manifest: its shard is not done any more. Its files stay."""
+        self.storage.remove(self.manifest_name(manifest.stage, manifest.shard))
 
-@dataclass(frozen=True)
-class Attempt:
-    """One try at one shard: files are written in `folder`, then committed all together.
+    def times(self, stage: str) -> list[dict[str, Any]]:
+        """When and where each shard of a stage was done, as noted at its commit: shard, began, ended (Unix seconds), host.
 
-    A file whose final name is SHARD and an ending is written to `output(ending)`; `ledger` writes the rows that the stage did
-    not hand on. `commit` moves them into place.
-    """
-
-    run: Run
-    stage: str
-    shard: str
-    folder: Path
-    began: float = field(default_factory=time.time)  # Unix seconds
-    _files: dict[Path, Path] = field(default_factory=dict)  # written → final
-    _scratch: dict[Path, Path] = field(default_factory=dict)
-
-    def output(self, ending: str, written: str = "") -> Path:
-        """Where to write the file that becomes SHARD and `ending` (such as `.parquet`) in the stage's folder; `written` is
-        its name until then, where that is fixed."""
-        return self._named(ending, written, self._files)
-
-    def scratch(self, ending: str) -> Path:
-        """As `output`, of a file that a later stage removes when it has used it; the manifest holds no hash of it."""
-        return self._named(ending, "", self._scratch)
-
-    def ledger(self, rows: pa.Table | list[dict[str, Any]]) -> int:
-        """Write the ledger file of this shard (also an empty one, so that its absence always means something); return the
-        number of its rows."""
-        path = self.folder / "ledger.parquet"
-        self._files[path] = self.run.ledger_path(self.stage, self.shard)
-        return write_ledger(path, rows)
-
-    def commit(self, counts: Mapping[str, Any]) -> bool:
-        """Move the files into place and write the manifest, last.
-
-        Two attempts at a shard are told apart by a lock that dies with its holder: the second finds the manifest and
-        leaves everything as it is.
-
-        Returns:
-            True where this attempt won.
+        Kept in names beside the manifests, which hold nothing that differs between two runs on the same input. Only for people.
         """
-        described = {self._name(final): _describe(written) for written, final in self._files.items()}
-        with locked(self.run.folder / LOCKS / self.stage):
-            if self.run.manifest(self.stage, self.shard):
-                return False
-            for written, final in {**self._files, **self._scratch}.items():
-                move_into_place(written, final)
-            manifest = Manifest(
-                stage=self.stage,
-                shard=self.shard,
-                digest=self.run.digest(self.stage),
-                counts=dict(counts),
-                files=described,
-                scratch=[self._name(final) for final in self._scratch.values()],
-                versions=recorded_versions(),
+        noted = []
+        for entry in self.storage.list(f"{TIMES}/{stage}/"):
+            shard, _, rest = entry.name.rpartition("/")[2].partition("~")
+            began, ended, host = (*rest.split("~", 2), "", "")[:3]
+            try:
+                noted.append({"shard": shard, "began": float(began), "ended": float(ended), "host": host})
+            except ValueError:
+                continue  # not one of ours
+        return sorted(noted, key=lambda line: (line["shard"], line["ended"]))
+
+    def note_time(self, stage: str, shard: str, began: float, ended: float, host: str) -> None:
+        """Note what `times` reads."""
+        name = "-".join(host.replace("~", "/").split("/"))
+        self.storage.put(f"{TIMES}/{stage}/{shard}~{began:.3f}~{ended:.3f}~{name}", b"")
+
+    def _done(self, stage: str, shard: str) -> Manifest:
+        manifest = self.manifest(stage, shard)
+        if manifest is None:
+            raise RunError(
+                f"{self.address}: shard {shard} of the {stage} stage is not done; `zhclip curate` continues the run"
             )
-            write_atomically(self.run.path(self.stage, f"{self.shard}.json"), manifest.to_json())
-            self._note_time()
-        return True
+        return manifest
 
-    def _named(self, ending: str, written: str, files: dict[Path, Path]) -> Path:
-        path = self.folder / (written or f"output{ending}")
-        files[path] = self.run.path(self.stage, f"{self.shard}{ending}")
-        return path
-
-    def _note_time(self) -> None:
-        path = self.run.times_path(self.stage)
-        path.parent.mkdir(exist_ok=True)
-        line = {"shard": self.shard, "began": self.began, "ended": time.time(), "host": platform.node()}
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps(line))  # the line feed first: a line that was cut off spoils no other
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.run.folder).as_posix()
-
-
-@contextmanager
-def only_driver(run: Run) -> Iterator[None]:
-    """Be the one process that works on this run, or changes what it holds.
-
-    Raises:
-        RunError: another process is.
-    """
-    locks = run.folder / LOCKS
-    locks.mkdir(exist_ok=True)  # a copy of a run may lack hidden files
-    with (locks / "driver").open("w") as file:
+    def _open(self, manifest: Manifest, name: str) -> pa.NativeFile:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another process is working on {run.folder}; `zhclip status` shows how far it is") from None
-        shutil.rmtree(run.folder / ATTEMPTS, ignore_errors=True)  # left by processes that were killed
-        yield
+            file = self.storage.open(name)
+        except FileNotFoundError:
+            raise RunError(_unlike(self, name, "it is gone")) from None
+        stated = manifest.files[name]["bytes"]
+        if file.size() != stated:
+            raise RunError(_unlike(self, name, f"it has {file.size():,} bytes, its manifest says {stated:,}"))
+        return file
+
+    def _read(self, stage: str, entry: Entry) -> Manifest | None:
+        key = (self.address, entry.name, entry.version)
+        manifest = _CACHE.get(key)
+        if manifest is None:
+            try:
+                manifest = _CACHE[key] = self._parse(stage, entry.name)
+            except FileNotFoundError:  # removed since it was listed
+                return None
+        return manifest
+
+    def _parse(self, stage: str, name: str) -> Manifest:
+        return parse_manifest(self.storage.read(name), self.address, name, self.stages[stage].folders)
 
 
-@lru_cache(maxsize=1)
-def recorded_versions() -> dict[str, str]:
-    """Versions of those packages that decide what a shard holds and are installed: a download worker has no torch."""
-    versions = {"zhclip": __version__}
-    for name in RECORDED_VERSIONS:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions
+class _Cache:
+    """Manifests by address, name and version; the least recently read go first."""
+
+    def __init__(self) -> None:
+        self._manifests: OrderedDict[tuple[str, str, str], Manifest] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, str, str]) -> Manifest | None:
+        with self._lock:
+            if key in self._manifests:
+                self._manifests.move_to_end(key)
+            return self._manifests.get(key)
+
+    def __setitem__(self, key: tuple[str, str, str], manifest: Manifest) -> None:
+        with self._lock:
+            self._manifests[key] = manifest
+            if len(self._manifests) > CACHED:
+                self._manifests.popitem(last=False)
 
 
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "its names are not those of a manifest"
-        raise RunError(
-            f"{path}: damaged, no manifest of a shard ({reason}); remove it, and `zhclip curate` makes the shard again"
-        ) from None
+_CACHE = _Cache()
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    sync_file(path)
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+def _is_manifest(name: str) -> bool:
+    return name.endswith(".json") and name[0].isdigit() and "/" not in name
+
+
+def _unlike(run: Run, name: str, what: str) -> str:
+    return f"{run.address}/{name} is not as its manifest says: {what}; `zhclip verify {run.address}` names every fault"

@@ -1,4 +1,4 @@
-"""What lies in a run folder beside the folders of its stages: the one list of these names."""
+"""What lies in a run beside the folders of its stages: the one list of these names."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ FORMAT_FILE = "run.json"  # the format version of the folder, written first
 RECIPE_FILE = "recipe.yaml"  # the recipe as it runs, every default written out; a folder without it is no run
 LAYOUT_FILE = "layout.json"  # how the metadata is divided
 LEDGER = "ledger"  # ledger/STAGE/SHARD.parquet
-TIMES = "times"  # times/STAGE.jsonl: when and where each shard was committed
+TIMES = "times"  # times/STAGE/SHARD~BEGAN~ENDED~HOST, empty: when and where each shard was committed
 CATALOG_SQL = "catalog.sql"
 CATALOG = "catalog"  # small tables of the catalog
 REPORT = "report.html"
 CALIBRATION = "calibration"  # what `zhclip calibrate` writes
-ATTEMPTS = ".attempts"  # private folders of attempts that are not committed yet
+ATTEMPTS = ".attempts"  # on a disk: private folders of attempts that are not committed yet
 FAILURES = ".failures"  # failures/STAGE/ITEM.txt: tracebacks
-LOCKS = ".locks"
-DATASET = "dataset"  # what is published: the folder of the stage `publish`, which stands alone
-DATASET_MANIFEST = "manifest.json"  # in it
-KEPT = ".kept"  # in the download's folder: images that a retry does not fetch again
+DRIVER = ".driver"  # the lease of the process that drives the run: EPOCH.json, EPOCH.beat, EPOCH.ended
+DATASET = "dataset"  # what is published, under plain names: it stands alone
+DATASET_MANIFEST = "manifest.json"  # in it, written last: without it nothing is published
+CARD = "README.md"  # in it
+KEPT = ".kept"  # in the download's folder: SHARD.json, files of the try before that a retry makes use of
 PARTS = ".parts"  # in the folder of translations: parts of a split that is not done

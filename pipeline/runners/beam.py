@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
@@ -39,16 +38,15 @@ class DoItem(beam.DoFn):
 
     def process(self, item: Item) -> Iterator[str]:
         """Yields the item's name when it is done."""
-        failures = failures_folder(self.run, self.stage)
-        if len(list(failures.glob("*.txt"))) >= MANY_FAILURES:
+        if len(failures(self.run, self.stage)) >= MANY_FAILURES:
             return
         try:
-            with log_item(self.run.folder.name, self.stage, item.name) as log:
+            with log_item(self.run.name, self.stage, item.name) as log:
                 STAGES[self.stage].process(self.run, item)
                 log.fields.update(_counts(self.run, self.stage, item))
             yield item.name
         except Exception:  # whatever it is, the other items go on and the driver reports it
-            (failures / f"{item.name}.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            self.run.storage.put(f"{_folder(self.run, self.stage)}{item.name}.txt", traceback.format_exc().encode())
 
 
 def run_items(run: Run, stage: str, items: Sequence[Item], workers: int, beam_options: Sequence[str] = ()) -> None:
@@ -57,16 +55,15 @@ def run_items(run: Run, stage: str, items: Sequence[Item], workers: int, beam_op
     Raises:
         StageFailed: an item failed; the message holds the last lines of the first errors.
     """
-    failures = failures_folder(run, stage)
-    for old in failures.glob("*.txt"):
-        old.unlink()
+    for old in list(run.storage.list(f"{FAILURES}/{stage}/")):
+        run.storage.remove(old.name)
     if "--runner=FlinkRunner" in beam_options:
         quiet_workers()
     with beam.Pipeline(runner=_runner(beam_options), options=_options(workers, beam_options)) as pipeline:
         _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | beam.ParDo(DoItem(run, stage))
-    failed = sorted(failures.glob("*.txt"))
+    failed = failures(run, stage)
     if failed:
-        raise StageFailed(_describe(stage, failed))
+        raise StageFailed(_describe(run, stage, failed))
 
 
 def _counts(run: Run, stage: str, item: Item) -> dict[str, int]:
@@ -75,11 +72,13 @@ def _counts(run: Run, stage: str, item: Item) -> dict[str, int]:
     return {name: rows for name, rows in manifest.counts.items() if isinstance(rows, int)} if manifest else {}
 
 
-def failures_folder(run: Run, stage: str) -> Path:
-    """Where the errors of a stage's items are written, one file each."""
-    folder = run.folder / FAILURES / stage
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def failures(run: Run, stage: str) -> list[str]:
+    """Names of the files that hold the errors of a stage's items, one each, of the work under this run's lease."""
+    return [entry.name for entry in run.storage.list(_folder(run, stage))]
+
+
+def _folder(run: Run, stage: str) -> str:
+    return f"{FAILURES}/{stage}/{run.epoch or 0:06d}/"
 
 
 def _runner(beam_options: Sequence[str]) -> beam.runners.PipelineRunner | None:
@@ -96,10 +95,10 @@ def _options(workers: int, beam_options: Sequence[str]) -> PipelineOptions:
     return PipelineOptions([*([] if any(o.startswith("--runner") for o in beam_options) else embedded), *beam_options])
 
 
-def _describe(stage: str, failed: list[Path]) -> str:
+def _describe(run: Run, stage: str, failed: list[str]) -> str:
     lines = [f"{counted(len(failed), 'item')} of the {stage} stage failed; all others are committed."]
-    for path in failed[:3]:
-        last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
-        lines.append(f"  {path.stem}: {last}")
-    lines.append(f"Full errors: {failed[0].parent}. Run the same command again to continue.")
+    for name in failed[:3]:
+        last = run.storage.read(name).decode().strip().splitlines()[-1]
+        lines.append(f"  {name.rpartition('/')[2].removesuffix('.txt')}: {last}")
+    lines.append(f"Full errors: {run.address}/{_folder(run, stage)}. Run the same command again to continue.")
     return "\n".join(lines)

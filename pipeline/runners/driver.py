@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
+from foundation.log import logger
 from pipeline.inspect.catalog import write_catalog
-from pipeline.run.folder import Run, RunError, only_driver
-from pipeline.run.names import LAYOUT_FILE
+from pipeline.run.folder import Run
+from pipeline.run.lease import Lease, drive
+from pipeline.run.manifest import RunError
 from pipeline.runners.beam import run_items
+from pipeline.runners.housekeeping import tidy
 from pipeline.stages.base import Stage
+from pipeline.stages.layout import read_layout
+from pipeline.stages.opening import check_recipe
 from pipeline.stages.registry import COMMANDS, STAGES, enabled
 
 Progress = Callable[[Stage, Run, list[str]], None]
@@ -21,7 +27,7 @@ def run_stages(
     workers: int,
     beam_options: Sequence[str],
     progress: Progress,
-    before: Callable[[], None] = lambda: None,
+    before: Callable[[Run], None] = lambda _: None,
 ) -> None:
     """Run the stages of some commands (`pipeline.stages.registry.COMMANDS`), in the order of the flow; a stage with nothing
     left to do costs a look at its folder.
@@ -38,15 +44,30 @@ def run_stages(
         TooMuchFailed: more failed than the recipe's limits allow.
     """
     stages = [stage for name, stages in COMMANDS.items() if name in commands for stage in stages]
-    with only_driver(run):
+    with drive(run.storage) as lease:
+        run = replace(run, epoch=lease.epoch)
+        check_recipe(run)
         _check_digests(run)
-        before()
+        _tidy(run, lease)
+        before(run)
         for stage in _from(stages[0], enabled(run.recipe)) if stages else ():
             stage.prepare(run)  # later ones too, asked for or not: a mistake is told before hours of work
         for stage in stages:
             if stage.enabled(run.recipe):
                 _check_input(run, stage)
                 _run_stage(run, stage, workers, beam_options, progress)
+
+
+def _tidy(run: Run, lease: Lease) -> None:
+    tidied = tidy(run)
+    if lease.before is not None:
+        logger("driver").warning(
+            "took over %s from %s, which ended without a word: %d files that it left were removed, %d shards are made again",
+            run.address,
+            lease.before,
+            tidied.files,
+            tidied.shards,
+        )
 
 
 def _from(first: Stage, stages: Iterable[Stage]) -> list[Stage]:
@@ -56,23 +77,20 @@ def _from(first: Stage, stages: Iterable[Stage]) -> list[Stage]:
 
 
 def _check_digests(run: Run) -> None:
-    """What took long counts for this recipe: `open_run` sees to it, unless zhclip itself changed since. Of each stage one
-    shard is looked at."""
+    """What took long counts for this recipe: `open_run` sees to it, unless zhclip itself changed since."""
     for stage in enabled(run.recipe):
-        shards = () if stage.cheap else run.done(stage.name)
-        if shards and run.manifest(stage.name, min(shards)) is None:
-            raise RunError(
-                f"{run.path(stage.name, min(shards))}.json does not carry the digest {run.digest(stage.name)}: a zhclip with "
-                "other stages or settings made it. Use that version, or start a new run with --run"
-            )
+        for manifest in () if stage.cheap else run.all_manifests(stage.name):
+            if manifest.digest != run.digest(stage.name):
+                raise RunError(
+                    f"{run.address}/{run.manifest_name(stage.name, manifest.shard)} does not carry the digest "
+                    f"{run.digest(stage.name)}: a zhclip with other stages or settings made it. Use that version, or start a new "
+                    "run with --run"
+                )
 
 
 def _check_input(run: Run, stage: Stage) -> None:
     """The layout is there, and the enabled stage before is complete."""
-    if not (run.folder / LAYOUT_FILE).exists():
-        raise RunError(
-            f"{run.folder} has no plan yet: run `zhclip plan` (or `zhclip curate`, which runs all stages) first"
-        )
+    read_layout(run)
     names = list(run.stages)
     before = [other for other in enabled(run.recipe) if names.index(other.name) < names.index(stage.name)]
     if before and before[-1].pending(run):

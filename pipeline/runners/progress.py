@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.run.folder import Run
 from pipeline.stages.base import Stage
 
-INTERVAL = 0.5  # s between two looks at the folder
+INTERVAL = 0.5  # s between two looks at the run, at least
+LOOKING_SHARE = 0.05  # of the time, at most: a look at a large run takes long itself
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,9 @@ class _StageReader:
     rows_out: int = 0
 
     def read(self) -> Progress:
-        for shard in sorted(self.run.done(self.stage.name) - self.seen):
-            manifest = self.run.manifest(self.stage.name, shard)
-            if manifest:
-                self.seen.add(shard)
+        for manifest in self.run.manifests(self.stage.name):
+            if manifest.shard not in self.seen:
+                self.seen.add(manifest.shard)
                 self.rows_in += manifest.counts["in"]
                 self.rows_out += manifest.counts["out"]
         stage = self.stage
@@ -87,9 +88,12 @@ class ProgressReader:
             self._raise()
 
     def _poll(self) -> None:
-        while not self._stopped.wait(INTERVAL):
+        pause = INTERVAL
+        while not self._stopped.wait(pause):
             with self._lock:
+                began = time.monotonic()
                 self._report()
+            pause = max(INTERVAL, (time.monotonic() - began) / LOOKING_SHARE)
 
     def _report(self) -> None:
         if self._reader is None or self._error:

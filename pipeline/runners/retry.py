@@ -11,7 +11,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from pipeline.recipe.download import REASONS
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.stages.download.resume import keep
 from pipeline.stages.registry import STAGES
 
@@ -71,7 +72,6 @@ def prepare(run: Run, retry: Retry) -> None:
         run.discard(stage.name, shards=None if stage.cheap else set(retry.shards))
     for shard in retry.shards:
         keep(run, shard, set(retry.reasons))
-    run.discard("download", shards=set(retry.shards))
 
 
 def fetched(run: Run, shards: Container[str]) -> int:

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from pipeline.run.folder import RunError
+from pipeline.run.manifest import RunError
 from pipeline.serve import pair_routes, run_routes, sql_routes
 from pipeline.serve.access import COOKIE, Access, AccessMiddleware
 from pipeline.serve.metrics import TimingMiddleware

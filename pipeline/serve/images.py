@@ -35,7 +35,7 @@ def picture(connection: duckdb.DuckDBPyConnection, live_run: LiveRun, key: str) 
     for tars in IMAGE_STORES:
         tar = _tar(live_run, tars, key)
         if tar:
-            index = str((live_run.run.folder / tar).with_suffix(".parquet"))
+            index = live_run.run.path(tars.stage, shard_of(live_run, tars.segment, key) or "")
             byte_range = connection.execute(RANGE, {"index": index, "key": key}).fetchone()
             if byte_range:
                 inside(live_run.run.folder, tar)
@@ -56,5 +56,5 @@ def _tar(live_run: LiveRun, tars: ImageStore, key: str) -> str | None:
     """The tar, relative to the run, in which a pair's image lies if it was stored and not deleted."""
     shard = shard_of(live_run, tars.segment, key)
     manifest = live_run.run.committed(tars.stage).get(shard or "")
-    tar = f"{live_run.run.stages[tars.stage].folder}/{shard}.tar"
-    return tar if manifest and tar in manifest.files and (live_run.run.folder / tar).exists() else None
+    tar = manifest.file(".tar") if manifest else None
+    return tar if tar and (live_run.run.folder / tar).exists() else None

@@ -250,7 +250,7 @@ def _score(block: ShardBlock, search: Search) -> Part:
     if block.segment.scored:
         return limits, values
     run = block.live_run.run
-    files = [str(run.path("score", f"{shard}.parquet")) for shard in block.shards if shard in run.committed("score")]
+    files = [run.path("score", shard) for shard in block.shards if shard in run.committed("score")]
     if not files:
         return "false", {}
     return f"key in (select key from read_parquet($scores) where {limits})", {**values, "scores": files}

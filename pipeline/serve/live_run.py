@@ -14,8 +14,9 @@ from pipeline.inspect.catalog import write_catalog
 from pipeline.inspect.catalog.index import funnel_table
 from pipeline.inspect.funnel import SourceFunnel, reasons, source_funnels
 from pipeline.inspect.status import stage_progress
-from pipeline.run.folder import Manifest, Run
-from pipeline.run.names import LAYOUT_FILE, RECIPE_FILE
+from pipeline.run.folder import Run
+from pipeline.run.manifest import Manifest, RunError
+from pipeline.run.names import DATASET_MANIFEST, LAYOUT_FILE, RECIPE_FILE
 from pipeline.stages.opening import read_run
 from pipeline.stages.registry import STAGES
 
@@ -63,6 +64,7 @@ class _StageManifests:
     changed: int  # of the folder, ns
     settled: bool
     manifests: dict[str, Manifest]
+    listed: dict[str, str]  # shard → version of its manifest in the listing
 
 
 @dataclass(frozen=True)
@@ -75,32 +77,48 @@ class CachedRun(Run):
 
     def manifests(self, stage: str) -> list[Manifest]:
         """As Run.manifests, from memory where the stage's folder is as it was."""
-        return list(self.committed(stage).values())
+        return list(self._committed(stage).values())
 
     def committed(self, stage: str) -> dict[str, Manifest]:
-        """The manifests that count, by shard, in shard order. Callers must not change the dict."""
+        """The manifests that count, by shard, in shard order, if their files can be read (`Run.readable`). Callers must not change
+        the dict."""
+        published = self.stages[stage].published
+        if published and not (self.folder / published / DATASET_MANIFEST).exists():
+            return {}
+        return self._committed(stage)
+
+    def _committed(self, stage: str) -> dict[str, Manifest]:
         with self.lock:
-            folder = self.path(stage, "")
-            changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+            changed = _changed(self.folder / self.stages[stage].folder)
             before = self.seen.get(stage)
             if before is None or not before.settled or before.changed != changed:
-                before = self._refresh(stage, changed, before.manifests if before else {})
+                before = self._refresh(stage, changed, before or _StageManifests(0, False, {}, {}))
                 self.seen[stage] = before
             return before.manifests
 
-    def _refresh(self, stage: str, changed: int, known: dict[str, Manifest]) -> _StageManifests:
-        settled = time.time() - changed / 1e9 > SETTLED_SECONDS
-        manifests: dict[str, Manifest] = {}
-        for name in sorted(self.done(stage)):
-            manifest = known.get(name) or self._read(stage, name)
-            if manifest:
-                manifests[name] = manifest
-        return _StageManifests(changed, settled, manifests)
+    def path(self, stage: str, shard: str, ending: str = ".parquet") -> str:
+        """The path of a file of a committed shard."""
+        return str(self.folder / self.committed(stage)[shard].file(ending))
 
-    def _read(self, stage: str, shard: str) -> Manifest | None:
+    def ledger_path(self, stage: str, shard: str) -> str:
+        """The path of the ledger of a committed shard."""
+        return str(self.folder / (self.committed(stage)[shard].ledger or ""))
+
+    def _refresh(self, stage: str, changed: int, before: _StageManifests) -> _StageManifests:
+        settled = time.time() - changed / 1e9 > SETTLED_SECONDS
+        manifests, listed = {}, {}
+        for entry in self.manifest_entries(stage):
+            shard = entry.name.rpartition("/")[2].removesuffix(".json")
+            known = before.manifests.get(shard) if before.listed.get(shard) == entry.version else None
+            manifest = known or self._slimmed(stage, shard)
+            if manifest:
+                manifests[shard], listed[shard] = manifest, entry.version
+        return _StageManifests(changed, settled, manifests, listed)
+
+    def _slimmed(self, stage: str, shard: str) -> Manifest | None:
         try:
             manifest = self.manifest(stage, shard)
-        except (ValueError, TypeError):
+        except RunError:
             return None  # no manifest at all
         return self._slim(manifest) if manifest else None
 
@@ -152,7 +170,7 @@ class LiveRun:
         with self.run.lock:
             made, state, folder = self._catalog or (0.0, "", Path())
             if state != progress.state and time.monotonic() - made > CATALOG_AGE:
-                folder = write_catalog(self.run)
+                folder = Path(write_catalog(self.run).address)
                 self._catalog = time.monotonic(), progress.state, folder
             return folder
 
@@ -183,15 +201,20 @@ class LiveRun:
     def _read_progress(self) -> Progress:
         state = self._state()
         stages = [StageState(it.stage, STAGES[it.stage].label, it.done, it.expected) for it in stage_progress(self.run)]
-        changed = max((_changed(self.run.path(stage, "")) for stage in self.run.stages), default=0) / 1e9
+        changed = max(self._changes()) / 1e9
         return Progress(state, stages, source_funnels(self.run), changed)
 
     def _state(self) -> str:
         """Differs as soon as a shard was committed or discarded; for a while after that always, as clocks are coarse."""
-        changed = [_changed(self.run.path(stage, "")) for stage in self.run.stages]
-        changed.append(_changed(self.run.folder / LAYOUT_FILE))
+        changed = [*self._changes(), _changed(self.run.folder / LAYOUT_FILE)]
         recent = time.time() - max(changed) / 1e9 < SETTLED_SECONDS
         return f"{changed}{time.monotonic_ns() if recent else ''}"
+
+    def _changes(self) -> list[int]:
+        """When each stage committed or published something, in ns."""
+        layouts = self.run.stages.values()
+        folders = {folder for layout in layouts for folder in (layout.folder, layout.published) if folder}
+        return [_changed(self.run.folder / folder) for folder in sorted(folders)]
 
 
 def _changed(path: Path) -> int:

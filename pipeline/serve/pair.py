@@ -121,8 +121,7 @@ def _add_rows(
     """Add the pair's row of each stage that has done a shard and knows the pair."""
     for stage in stages:
         if shard in live_run.run.committed(stage):
-            path = str(live_run.run.path(stage, f"{shard}.parquet"))
-            for row in _select(connection, [path], pair.key)[:1]:
+            for row in _select(connection, [live_run.run.path(stage, shard)], pair.key)[:1]:
                 pair.rows[stage] = {"shard": shard, "folder": live_run.run.stages[stage].folder, **row}
 
 
@@ -157,7 +156,7 @@ def _rule_shards(live_run: LiveRun, pair: Pair, position: str) -> list[str]:
 def _add_cluster(connection: duckdb.DuckDBPyConnection, live_run: LiveRun, pair: Pair) -> None:
     if not (pair.score and live_run.run.committed("dedup_images")):
         return
-    path = str(live_run.run.path("dedup_images", f"{SHARD}{CLUSTERS_ENDING}"))
+    path = live_run.run.path("dedup_images", SHARD, CLUSTERS_ENDING)
     query = """
         from read_parquet($path) where cluster = (select cluster from read_parquet($path) where key = $key)
         order by key <> cluster, distance, key

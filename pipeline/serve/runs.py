@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from foundation.errors import InvalidInput
-from pipeline.run.folder import RunError
+from pipeline.run.manifest import RunError
 from pipeline.run.names import RECIPE_FILE
 from pipeline.serve.live_run import LiveRun
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.inspect.funnel import FIRST, lost_rows
-from pipeline.run.folder import Manifest
+from pipeline.run.manifest import Manifest
 from pipeline.run.outcomes import WAITING
 from pipeline.serve.live_run import CachedRun, LiveRun
 from pipeline.serve.search import Search
@@ -25,7 +25,7 @@ class Segment:
 
     def path(self, run: CachedRun, shard: str) -> str:
         """The path of its file of one shard."""
-        return str(run.ledger_path(self.stage, shard) if self.outcome else run.path(self.stage, f"{shard}.parquet"))
+        return run.ledger_path(self.stage, shard) if self.outcome else run.path(self.stage, shard)
 
     def rows(self, manifest: Manifest) -> int:
         """The number of its rows in one shard."""

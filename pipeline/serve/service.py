@@ -79,7 +79,7 @@ def sql_setup(live_run: LiveRun) -> Setup:
     """What a process needs to know to answer SQL about a run: its views, limits, and the files that it may read."""
     catalog = live_run.catalog()
     run = live_run.run
-    files = [name for stage in run.stages for manifest in run.manifests(stage) for name in manifest.files]
+    files = [name for stage in run.stages for manifest in run.committed(stage).values() for name in manifest.files]
     return Setup(
         run=f"{run.folder}/",
         catalog=f"{catalog}/{CATALOG}/",

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from foundation.errors import WorkFailed
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.attempt import Attempt, begin_attempt
+from pipeline.run.folder import Item, Run
 from pipeline.run.outcomes import Outcome
 
 
@@ -40,6 +40,7 @@ class Stage(ABC):
     label: ClassVar[str]  # for people, in progress and status
     summary: ClassVar[str]  # one sentence, for the help of its command
     folder: ClassVar[str] = ""  # in the run; by default the stage's name
+    published: ClassVar[str] = ""  # folder in which `finish` hands on its files under plain names
     extra: ClassVar[str] = "plan"  # the list of setup.py with the packages that it needs; this one brings Beam
     cheap: ClassVar[bool] = False  # done again where the recipe changed, while a costly stage refuses the change
     covers_earlier: ClassVar[bool] = True  # whether its digest changes with the stages before it
@@ -75,9 +76,10 @@ class Stage(ABC):
         return [Item(shard) for shard in self.shards(run) if shard not in done]
 
     def process(self, run: Run, item: Item) -> None:
-        """Do one item and commit it; nothing is written where another attempt was first."""
-        with run.attempt(self.name, item.name) as attempt:
-            self.make(attempt, item)
+        """Do one item and commit it, unless that is done: an engine may hand out an item twice."""
+        if run.manifest(self.name, item.name) is None:
+            with begin_attempt(run, self.name, item.name) as attempt:
+                self.make(attempt, item)
 
     def make(self, attempt: Attempt, item: Item) -> None:
         """Write the files of one shard into the attempt and commit them."""
@@ -106,7 +108,7 @@ class TooMuchFailed(WorkFailed):
 def lost_keys(run: Run, shard: str, after: str, before: str) -> pa.Array:
     """Keys of the plan shard's pairs that stages after `after` and before `before` did not hand on."""
     stages = [stage for stage in run.between(after, before) if run.manifest(stage, shard)]  # a file alone says nothing
-    tables = [pq.read_table(run.ledger_path(stage, shard), columns=["key"]) for stage in stages]
+    tables = [run.ledger(stage, shard, columns=["key"]) for stage in stages]
     return pa.concat_tables(tables)["key"].combine_chunks() if tables else pa.array([], pa.string())
 
 

@@ -13,7 +13,8 @@ from filters.base import Filter as Rule
 from filters.base import decode_reasons, reason_bits, reasons_of
 from filters.rules import Rules
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Item, Run
 from pipeline.run.keys import key_ranges
 from pipeline.run.ledger import add_up, entries
 from pipeline.run.outcomes import REJECTED, Outcome
@@ -80,8 +81,8 @@ def _filter_bucket(run: Run, shard: str, attempt: Attempt) -> None:
 
 def _bucket(run: Run, layout: Layout, bucket: int) -> pa.Table:
     """All rows of one bucket in the order of the recipe's sources, their files and rows."""
-    files = [run.path("read", f"{number:06d}.arrow") for number in range(len(layout.splits))]
-    tables = [read_bucket(path, bucket, layout.buckets) for path in files]
+    shards = [f"{number:06d}" for number in range(len(layout.splits))]
+    tables = [read_bucket(run.open_scratch("read", shard, ".arrow"), bucket, layout.buckets) for shard in shards]
     return pa.concat_tables(tables).combine_chunks() if tables else ROWS_SCHEMA.empty_table()
 
 

@@ -7,12 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from foundation.lazy import polars as pl
-from pipeline.run.files import write_atomically
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.run.names import LAYOUT_FILE
 from pipeline.sources.base import Source
 from pipeline.sources.files import find_files, open_file
@@ -42,42 +41,46 @@ def make_layout(run: Run) -> Layout:
         RunError: the run was begun with another version of the hashing library, or with a list that has changed since; a
             source's images, image data or test sets cannot be used.
     """
-    path = _path(run)
-    if not path.exists():
-        write_atomically(path, json.dumps(asdict(_list(run)), indent=1, ensure_ascii=False))
+    if not run.holds(LAYOUT_FILE):
+        run.storage.put(LAYOUT_FILE, json.dumps(asdict(_list(run)), indent=1, ensure_ascii=False).encode())
     layout = read_layout(run)
     if layout.hasher != _hasher():
         raise RunError(
-            f"{run.folder} was planned with {layout.hasher}, this is {_hasher()}: install that version to continue it"
+            f"{run.address} was planned with {layout.hasher}, this is {_hasher()}: install that version to continue it"
         )
     changed = sorted(path for path, digest in _lists(run).items() if layout.lists.get(path) != digest)
     if changed:
         raise RunError(
-            f"{run.folder} was planned with other content of {', '.join(changed)}: start a new run with --run"
+            f"{run.address} was planned with other content of {', '.join(changed)}: start a new run with --run"
         )
     return layout
 
 
 def read_layout(run: Run) -> Layout:
-    """The layout that `make_layout` wrote."""
-    path = _path(run)
-    return _read(path, path.stat().st_mtime_ns)
+    """The layout that `make_layout` wrote.
+
+    Raises:
+        RunError: it is not there, or damaged.
+    """
+    try:
+        return _parse(run.address, run.storage.read(LAYOUT_FILE))
+    except FileNotFoundError:
+        raise RunError(
+            f"{run.address} has no plan yet: run `zhclip plan` (or `zhclip curate`, which runs all stages) first"
+        ) from None
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, modified_ns: int) -> Layout:  # noqa: ARG001  another time, another content
+def _parse(address: str, text: bytes) -> Layout:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
         splits = tuple(Split.from_json(split) for split in content["splits"])
         return Layout(splits, content["buckets"], content["hasher"], content["lists"])
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
-            f"{path}: damaged ({type(error).__name__}: {error}); put it back from a copy, or start a new run with --run"
+            f"{address}/{LAYOUT_FILE}: damaged ({type(error).__name__}: {error}); put it back from a copy, or start a new run "
+            "with --run"
         ) from None
-
-
-def _path(run: Run) -> Path:
-    return run.folder / LAYOUT_FILE
 
 
 def _hasher() -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from foundation.config import differences, parse
+from foundation.storage import Storage, open_storage
 from pipeline.recipe import Recipe, dump_recipe
-from pipeline.run.files import write_atomically
-from pipeline.run.folder import Run, RunError, StageLayout, only_driver
-from pipeline.run.names import DATASET, FORMAT_FILE, LAYOUT_FILE, LOCKS, RECIPE_FILE
+from pipeline.run.folder import Run, StageLayout
+from pipeline.run.lease import drive
+from pipeline.run.manifest import RunError
+from pipeline.run.names import DATASET, DRIVER, FORMAT_FILE, LAYOUT_FILE, RECIPE_FILE
 from pipeline.stages.registry import STAGES, digest
 
-FORMAT = 2
-"""Version of the run folder. 1 (before 2026-11-25) had the folders raw, scores, judge, compare and test_images."""
+FORMAT = 3
+"""Version of the run. 1 (before 2026-11-25) had the folders raw, scores, judge, compare and test_images; 2 (before 2026-11-30) had
+plain names for all files, and manifests of published shards in dataset/."""
 
 
 def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
@@ -28,9 +32,10 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
             process works on the run; the folder holds something else, or a run of another format.
     """
     run = run_of(folder, recipe)
-    path = run.folder / RECIPE_FILE
-    if not path.exists():
-        _start(run)
+    if _text(run.storage, RECIPE_FILE) is None:
+        _refuse_other_content(run.storage)
+        with drive(run.storage):
+            _start(run)
         return run, []
     old = read_run(folder).recipe
     changed = [name for name, stage in STAGES.items() if stage.inputs(old) != stage.inputs(recipe)]
@@ -40,67 +45,99 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
     if changed and _holds_costly_work(run, changed[0]):
         listed = "\n".join(f"  {line}" for line in lines)
         raise RunError(
-            f"{run.folder} was started with another recipe, and the difference reaches its {changed[0]} stage:\n{listed}\n"
+            f"{run.address} was started with another recipe, and the difference reaches its {changed[0]} stage:\n{listed}\n"
             "Use the recipe it was started with, or start a new run with --run NEW_FOLDER."
         )
-    with only_driver(run) if lines else nullcontext():
-        if "read" in changed and not run.done("translate"):  # nothing was read yet: the metadata may be divided anew
-            (run.folder / LAYOUT_FILE).unlink(missing_ok=True)
-        if lines:
-            write_atomically(path, _recipe_file(recipe))
-        for name, stage in STAGES.items():
-            if stage.cheap:
-                run.discard(name, keep_digest=run.digest(name))
+    if lines:
+        with drive(run.storage) as lease:
+            _check_unchanged(run, old)
+            _change(replace(run, epoch=lease.epoch), changed)
     return run, lines
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path, overrides: Sequence[str] = ()) -> Run:
     """An existing run, with its own recipe.
+
+    Args:
+        folder: its folder, or its address on an object store.
+        overrides: `key.path=value`, laid over the recipe.
 
     Raises:
         RunError: there is no run in this folder, or one of another format.
         ConfigError: its recipe was damaged.
     """
-    path = Path(folder).absolute()
-    try:
-        text = (path / RECIPE_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    storage = open_storage(folder)
+    text = _text(storage, RECIPE_FILE)
+    if text is None:
         raise RunError(
-            f"{path} is not a run folder: it has no {RECIPE_FILE}; `zhclip curate RECIPE --run {path}` starts one"
-        ) from None
-    _check_format(path)
-    return run_of(path, parse(Recipe, text, str(path / RECIPE_FILE)))
+            f"{storage.address} is not a run: it has no {RECIPE_FILE}; `zhclip curate RECIPE {storage.address}` starts one"
+        )
+    check_format(storage.address, _text(storage, FORMAT_FILE))
+    return _run(storage, parse(Recipe, text, f"{storage.address}/{RECIPE_FILE}", overrides))
 
 
 def run_of(folder: str | Path, recipe: Recipe) -> Run:
-    """The run of a recipe in a folder, without a look at the folder."""
+    """The run of a recipe in a folder or at an address, without a look at what is there."""
+    return _run(open_storage(folder), recipe)
+
+
+def check_recipe(run: Run) -> None:
+    """Look whether the run still has the recipe that it was opened with; for its driver, before any work.
+
+    Raises:
+        RunError: another process changed it in between.
+    """
+    _check_unchanged(run, run.recipe)
+
+
+def _run(storage: Storage, recipe: Recipe) -> Run:
     stages = {
-        name: StageLayout(name, stage.folder or name, digest(recipe, name), stage.per_plan_shard)
+        name: StageLayout(name, stage.folder or name, digest(recipe, name), stage.per_plan_shard, stage.published)
         for name, stage in STAGES.items()
     }
-    return Run(Path(folder).absolute(), recipe, stages)
+    return Run(storage, recipe, stages)
+
+
+def _refuse_other_content(storage: Storage) -> None:
+    """What a start that was killed has left is no other content."""
+    for entry in storage.list():
+        if not entry.name.startswith((f"{DRIVER}/", ".writing-")) and entry.name != FORMAT_FILE:
+            raise RunError(
+                f"{storage.address} is not empty and not a run (it has no {RECIPE_FILE}, but {entry.name}); name another folder"
+            )
 
 
 def _start(run: Run) -> None:
-    """Leaves a folder that `read_run` takes; killed at any moment before, it leaves one that this function takes."""
-    ours = {FORMAT_FILE, LOCKS}
-    if run.folder.exists() and any(
-        path.name not in ours and not path.name.startswith(f".{FORMAT_FILE}.") for path in run.folder.iterdir()
-    ):
-        raise RunError(f"{run.folder} is not empty and not a run folder (it has no {RECIPE_FILE}); name another folder")
-    (run.folder / LOCKS).mkdir(parents=True, exist_ok=True)
-    write_atomically(run.folder / FORMAT_FILE, json.dumps({"format": FORMAT}) + "\n")
-    write_atomically(run.folder / RECIPE_FILE, _recipe_file(run.recipe))
+    """Leaves a run that `read_run` takes; killed at any moment before, it leaves one that is started anew."""
+    if _text(run.storage, RECIPE_FILE) is not None:
+        raise RunError(f"another process has just started a run in {run.address}; the same command continues it")
+    run.storage.put(FORMAT_FILE, (json.dumps({"format": FORMAT}) + "\n").encode())
+    run.storage.put(RECIPE_FILE, _recipe_file(run.recipe).encode())
 
 
-def _check_format(folder: Path) -> None:
+def _change(run: Run, changed: list[str]) -> None:
+    """The run gets its new recipe; what cheap stages made for the former one goes first: killed in between, they make it again."""
+    for name, stage in STAGES.items():
+        if stage.cheap:
+            run.discard(name, keep_digest=run.digest(name))
+    if "read" in changed and not run.manifest_entries(
+        "translate"
+    ):  # nothing was read yet: the metadata may be divided anew
+        run.storage.remove(LAYOUT_FILE)
+    run.storage.put(RECIPE_FILE, _recipe_file(run.recipe).encode())
+
+
+def _check_unchanged(run: Run, recipe: Recipe) -> None:
+    if _recipe_file(read_run(run.address).recipe) != _recipe_file(recipe):
+        raise RunError(f"another process has just changed the recipe of {run.address}; look at it, then start again")
+
+
+def _text(storage: Storage, name: str) -> str | None:
+    """The text of a small file; None where there is none. What is no UTF-8 stays visible, for whoever explains the fault."""
     try:
-        text = (folder / FORMAT_FILE).read_text(encoding="utf-8")
+        return storage.read(name).decode(errors="replace")
     except FileNotFoundError:
-        text = None
-    except ValueError as error:
-        text = str(error)  # no JSON either
-    check_format(str(folder), text)
+        return None
 
 
 def check_format(run: str, text: str | None) -> None:
@@ -130,7 +167,7 @@ def _holds_costly_work(run: Run, changed: str) -> bool:
     """Whether a run has shards of the changed stage, or of a later one, that took long to make."""
     names = list(STAGES)
     after = names[names.index(changed) :]
-    return any(run.done(name) for name in after if not STAGES[name].cheap)
+    return any(run.manifest_entries(name) for name in after if not STAGES[name].cheap)
 
 
 def _recipe_file(recipe: Recipe) -> str:

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.attempt import Attempt, begin_attempt
+from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import tally
 from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View
@@ -78,8 +79,7 @@ class Plan(Stage):
 
     def pending(self, run: Run) -> list[Item]:
         """The key ranges of which a shard is missing."""
-        done = run.done(self.name)
-        ranges = key_ranges(run)
+        done, ranges = run.done(self.name), key_ranges(run)
         return [Item(f"range-{it.number}", it) for it in ranges if not done.issuperset(it.shards)]
 
     def process(self, run: Run, item: Item) -> None:
@@ -89,21 +89,24 @@ class Plan(Stage):
     def finish(self, run: Run) -> None:
         """Remove what the stages before left for this one."""
         for stage in ("read", "filter"):
-            for path in run.path(stage, "").glob("*.arrow"):
-                path.unlink()
+            for entry in list(run.storage.list(f"{run.stages[stage].folder}/")):
+                if entry.name.endswith(".arrow"):
+                    run.storage.remove(entry.name)
 
 
 def _plan_range(run: Run, key_range: KeyRange) -> None:
-    layout = read_layout(run)
-    files = [run.path("filter", f"{number:06d}.arrow") for number in range(layout.buckets)]
-    rows = pa.concat_tables([read_bucket(path, key_range.number, layout.buckets) for path in files])
+    if all(run.manifest("plan", shard) for shard in key_range.shards):
+        return
+    buckets = read_layout(run).buckets
+    files = [run.open_scratch("filter", f"{number:06d}", ".arrow") for number in range(buckets)]
+    rows = pa.concat_tables([read_bucket(file, key_range.number, buckets) for file in files])
     ordered = rows.take(pc.sort_indices(rows["key"])).combine_chunks()
     for shard, (start, end) in zip(key_range.shards, pairwise(key_range.ends), strict=True):
         _commit(run, shard, ordered.slice(start, end - start))
 
 
 def _commit(run: Run, shard: str, pairs: pa.Table) -> None:
-    with run.attempt("plan", shard) as attempt:
+    with begin_attempt(run, "plan", shard) as attempt:
         _write(attempt, pairs)
 
 

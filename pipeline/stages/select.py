@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from filters.base import decode_reasons
 from foundation.lazy import polars as pl
 from foundation.pairs import PAIR_SCHEMA
 from foundation.text import counted
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import entries, tally
 from pipeline.run.outcomes import REJECTED, Outcome
 from pipeline.run.parquet import write_parquet
@@ -72,7 +72,7 @@ class Select(Stage):
 
 def _select(run: Run, shard: str, attempt: Attempt) -> None:
     scores = read_scores(run, shard, "select")
-    pairs = pq.read_table(run.path("plan", f"{shard}.parquet"))
+    pairs = run.table("plan", shard)
     pairs = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
     if not pairs["key"].equals(scores["key"]):
         raise ValueError(

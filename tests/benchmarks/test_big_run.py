@@ -12,8 +12,10 @@ from pipeline.inspect.catalog import connect
 from pipeline.inspect.catalog.images import image_places, read_image
 from pipeline.inspect.funnel import source_funnels
 from pipeline.inspect.verify import verify_run
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.stages.registry import STAGES
+from tests.support.paths import file_of
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +78,7 @@ def test_continues_and_makes_the_same_bytes(generated: Run) -> None:
     before = {step: generated.manifest(step, "000002") for step in ("download", "score", "publish")}
     times = generated.times("download")
     for step in before:
-        generated.path(step, "000002.json").unlink()
+        (generated.folder / generated.manifest_name(step, "000002")).unlink()
     again = generate(generated.folder, SIZE, 2, QUIET)
     assert {step: again.manifest(step, "000002") for step in before} == before
     assert again.times("download") == times
@@ -87,4 +89,4 @@ def test_refuses_the_folder_of_another_run(generated: Run) -> None:
     with pytest.raises(RunError, match="name another folder"):
         generate(generated.folder, Size(rows=30_000), 2, QUIET)
     assert json.loads((generated.folder / "generated.json").read_text())["rows"] == SIZE.rows
-    assert pq.read_metadata(generated.path("score", "000000.parquet")).num_rows > 0
+    assert pq.read_metadata(file_of(generated, "score", "000000")).num_rows > 0

@@ -22,12 +22,14 @@ from rich.console import Console
 from demo.server import serving
 from demo.world import build_world
 from pipeline.inspect.verify import verify_run
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.runners.driver import run_stages
 from pipeline.runners.retry import find, wanted
 from pipeline.stages.opening import read_run
 from tests.support import warm
 from tests.support.cache import unused_port
+from tests.support.paths import file_of
 from tests.support.runs import Site, published
 
 pytestmark = pytest.mark.e2e
@@ -95,9 +97,9 @@ def images(run: Run) -> dict[str, bytes]:
     """Key → bytes of every raw image, as the tables say where they lie; the tars hold them and nothing else."""
     all_images: dict[str, bytes] = {}
     for manifest in run.manifests("download"):
-        path = run.path("download", f"{manifest.shard}.tar")
+        path = file_of(run, "download", manifest.shard, ".tar")
         content, shard = path.read_bytes(), dict[str, bytes]()
-        for row in pq.read_table(path.with_suffix(".parquet")).to_pylist():
+        for row in run.table("download", manifest.shard).to_pylist():
             if row["status"] == "ok":
                 shard[row["key"]] = content[row["offset"] : row["offset"] + row["length"]]
         with tarfile.open(path) as tar:
@@ -107,9 +109,7 @@ def images(run: Run) -> dict[str, bytes]:
 
 
 def failures(run: Run) -> dict[str, str]:
-    tables = [
-        pq.read_table(run.path("download", f"{manifest.shard}.parquet")) for manifest in run.manifests("download")
-    ]
+    tables = [pq.read_table(file_of(run, "download", manifest.shard)) for manifest in run.manifests("download")]
     return {row["key"]: row["reason"] for table in tables for row in table.to_pylist() if row["reason"]}
 
 
@@ -145,17 +145,17 @@ def test_killed_on_the_way_it_continues_and_asks_for_the_failed_ones_alone(
     process.send_signal(signal.SIGKILL)
     process.wait()
     left = [shard for shard in shards if not (raw / f"{shard}.json").exists()]
-    assert left and all((kept / f"{shard}.tar").exists() for shard in left)
+    assert left and all((kept / f"{shard}.json").exists() for shard in left)
     assert site.curate(folder).returncode == 0
     assert published(folder) == published(finished.folder)
     assert images(read_run(folder)) == images(finished)
     for name in set(shards) - LOST:  # what had come stands where it stood, in front
-        old = pq.read_table(unlucky.path("download", f"{name}.parquet")).to_pylist()
-        new = {row["key"]: row for row in pq.read_table(raw / f"{name}.parquet").to_pylist()}
+        old = pq.read_table(file_of(unlucky, "download", name)).to_pylist()
+        new = {row["key"]: row for row in read_run(folder).table("download", name).to_pylist()}
         kept = [row for row in old if row["status"] == "ok"]
         assert [new[row["key"]] for row in kept] == kept
         end = max((row["offset"] + row["length"] for row in kept), default=0)  # behind it only padding, of any length
-        tars = [run.path("download", f"{name}.tar") for run in (read_run(folder), unlucky)]
+        tars = [file_of(run, "download", name, ".tar") for run in (read_run(folder), unlucky)]
         assert tars[0].read_bytes()[:end] == tars[1].read_bytes()[:end]
 
 

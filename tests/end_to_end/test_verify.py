@@ -16,6 +16,7 @@ from rich.console import Console
 from pipeline.inspect.verify import verify_run
 from pipeline.run.folder import Run
 from pipeline.stages.opening import read_run
+from tests.support.paths import file_of, ledger_of
 
 pytestmark = pytest.mark.e2e
 
@@ -46,15 +47,15 @@ def test_a_sound_run_verifies(finished: Run) -> None:
 
 
 def test_a_flipped_byte_of_an_image_is_traced_to_its_key(copy: Run) -> None:
-    row = pq.read_table(copy.path("publish", "000001.parquet")).slice(7, 1).to_pylist()[0]
-    flip(copy.path("publish", "000001.tar"), row["offset"] + 100)
+    row = pq.read_table(file_of(copy, "publish", "000001")).slice(7, 1).to_pylist()[0]
+    flip(file_of(copy, "publish", "000001", ".tar"), row["offset"] + 100)
     complaints = problems(copy)
     assert "dataset/000001.tar: damaged" in complaints
     assert f"the image of pair {row['key']} is damaged" in complaints
 
 
 def test_a_flipped_byte_of_a_caption_is_traced_to_its_key(copy: Run) -> None:
-    path = copy.path("publish", "000000.tar")
+    path = file_of(copy, "publish", "000000", ".tar")
     with tarfile.open(path) as tar:
         member = [entry for entry in tar if entry.name.endswith(".txt")][3]
     flip(path, member.offset_data + 1)
@@ -62,9 +63,9 @@ def test_a_flipped_byte_of_a_caption_is_traced_to_its_key(copy: Run) -> None:
 
 
 def test_a_truncated_tar_is_named_with_the_keys_it_lost(copy: Run) -> None:
-    path = copy.path("publish", "000001.tar")
+    path = file_of(copy, "publish", "000001", ".tar")
     path.write_bytes(path.read_bytes()[:-20_000])
-    last = pq.read_table(copy.path("publish", "000001.parquet"))["key"][-1].as_py()
+    last = pq.read_table(file_of(copy, "publish", "000001"))["key"][-1].as_py()
     complaints = problems(copy)
     assert "dataset/000001.tar" in complaints
     assert last in complaints
@@ -72,42 +73,47 @@ def test_a_truncated_tar_is_named_with_the_keys_it_lost(copy: Run) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Run], object], str]] = {
     "missing published shard": (
-        lambda run: [run.path("publish", f"000001.{ending}").unlink() for ending in ("tar", "parquet", "json")],
+        lambda run: [file_of(run, "publish", "000001", f".{ending}").unlink() for ending in ("tar", "parquet", "json")],
         "dataset/000001: missing shard",
     ),
     "missing published tar": (
-        lambda run: run.path("publish", "000001.tar").unlink(),
+        lambda run: file_of(run, "publish", "000001", ".tar").unlink(),
         "dataset/000001.tar: the file is missing",
     ),
     "missing raw shard": (
-        lambda run: [run.path("download", f"000000.{ending}").unlink() for ending in ("tar", "parquet", "json")],
+        lambda run: [
+            file_of(run, "download", "000000", f".{ending}").unlink() for ending in ("tar", "parquet", "json")
+        ],
         "download/000000: missing shard",
     ),
     "missing scores": (
-        lambda run: run.path("score", "000001.parquet").unlink(),
-        "score/000001.parquet: the file is missing",
+        lambda run: file_of(run, "score", "000001").unlink(),
+        r"score/000001-\w+.parquet: the file is missing",
     ),
     "removed ledger file": (
-        lambda run: run.ledger_path("download", "000000").unlink(),
-        "ledger/download/000000.parquet: the file is missing",
+        lambda run: ledger_of(run, "download", "000000").unlink(),
+        r"ledger/download/000000-\w+.parquet: the file is missing",
     ),
     "ledger with a row less": (
         lambda run: pq.write_table(
-            pq.read_table(run.ledger_path("filter", "000000")).slice(1), run.ledger_path("filter", "000000")
+            pq.read_table(ledger_of(run, "filter", "000000")).slice(1), ledger_of(run, "filter", "000000")
         ),
         "ledger/filter",
     ),
     "flipped byte in a raw tar": (
-        lambda run: flip(run.path("download", "000000.tar"), 5000),
-        "download/000000.tar: damaged",
+        lambda run: flip(file_of(run, "download", "000000", ".tar"), 5000),
+        r"download/000000-\w+.tar: damaged",
     ),
     "broken manifest": (
-        lambda run: run.path("score", "000001.json").write_text('{"stage": "sc'),
+        lambda run: (run.folder / run.manifest_name("score", "000001")).write_text('{"stage": "sc'),
         "score/000001.json: damaged, no manifest of a shard",
     ),
     "broken layout": (lambda run: (run.folder / "layout.json").write_text("{"), "layout.json: damaged"),
     "manifest that counts wrong": (
-        lambda run: _edit(run.path("select", "000000.json"), lambda manifest: _one_less(manifest["counts"]["sources"])),
+        lambda run: _edit(
+            (run.folder / run.manifest_name("select", "000000")),
+            lambda manifest: _one_less(manifest["counts"]["sources"]),
+        ),
         "neither published nor in the ledger",
     ),
 }

@@ -19,7 +19,7 @@ from foundation import __version__
 from foundation.log import FORMAT_VARIABLE, LEVEL_VARIABLE
 from pipeline import Run, curate, status
 from pipeline.recipe.builtin import builtin_names
-from tests.support.paths import REPOSITORY
+from tests.support.paths import REPOSITORY, ledger_of
 from tests.zhclip.recording_runner import RecordingRunner
 from tests.zhclip.shop import BROKEN, PICTURES, Shop, open_shop
 from zhclip.app import app
@@ -167,9 +167,10 @@ zhclip.__main__.main()
 @pytest.mark.parametrize("command", ["status", "report"])
 def test_a_missing_ledger_file_is_named(command: str, sold: tuple[Shop, Run], tmp_path: Path) -> None:
     shutil.copytree(sold[1].folder, tmp_path / "run")
-    (tmp_path / "run/ledger/select/000000.parquet").unlink()
+    ledger = ledger_of(sold[1], "select", "000000").name
+    (tmp_path / "run/ledger/select" / ledger).unlink()
     done = zhclip(command, tmp_path / "run")
-    assert done.exit_code == 2 and "ledger/select/000000.parquet" in done.stderr, done.output
+    assert done.exit_code == 2 and f"ledger/select/{ledger}" in done.stderr, done.output
 
 
 def test_what_follows_two_dashes_reaches_beam(sold: tuple[Shop, Run], tmp_path: Path) -> None:

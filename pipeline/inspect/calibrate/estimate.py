@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from foundation.errors import ZhclipError
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.stages.score import load_scorer
-from pipeline.stages.score.stage import downloaded, mapped
+from pipeline.stages.score.stage import downloaded, stored_images
 
 if TYPE_CHECKING:
     from pipeline.stages.score.scorer import Scorer
@@ -89,21 +89,21 @@ def calibrate(
     shards = [manifest.shard for manifest in run.manifests("score")]
     if not shards:
         raise RunError(
-            f"{run.folder} has no scores for its recipe as it is; `zhclip score --run {run.folder}` makes them"
+            f"{run.address} has no scores for its recipe as it is; `zhclip score --run {run.address}` makes them"
         )
     if source is not None and source not in run.recipe.sources:
-        raise RunError(f"{run.folder} has no source {source!r}; its sources are {', '.join(run.recipe.sources)}")
+        raise RunError(f"{run.address} has no source {source!r}; its sources are {', '.join(run.recipe.sources)}")
     counts = _count_scores(run, shards)
     wanted = [name for name in ([source] if source else run.recipe.sources) if counts[name].any()]
     if not wanted:
         raise RunError(
-            f"{run.folder}: {f'source {source} has' if source else 'there are'} no scored pairs to calibrate"
+            f"{run.address}: {f'source {source} has' if source else 'there are'} no scored pairs to calibrate"
         )
     shuffled, differences = _rescore(run, _scorer(run), shards, wanted, sample, seed)
     unshuffled = [name for name in wanted if not shuffled[name].any()]
     if unshuffled:
         raise RunError(
-            f"{run.folder}: {', '.join(unshuffled)}: no two pairs of one shard differ in caption; nothing to shuffle"
+            f"{run.address}: {', '.join(unshuffled)}: no two pairs of one shard differ in caption; nothing to shuffle"
         )
     return [_calibration(run, name, counts[name], shuffled[name], differences[name], mismatched) for name in wanted]
 
@@ -163,8 +163,8 @@ def _count_scores(run: Run, shards: list[str]) -> dict[str, np.ndarray]:
     """A histogram of the stored scores of each source."""
     counts = {name: np.zeros(BINS, np.int64) for name in run.recipe.sources}
     for shard in shards:
-        scores = pq.read_table(run.path("score", f"{shard}.parquet"), columns=["key", "score"])
-        plan = pq.read_table(run.path("plan", f"{shard}.parquet"), columns=["key", "source"])
+        scores = run.table("score", shard, columns=["key", "score"])
+        plan = run.table("plan", shard, columns=["key", "source"])
         sources = plan["source"].filter(pc.is_in(plan["key"], scores["key"]))  # both are in key order
         for name in counts:
             counts[name] += histogram(scores["score"].filter(pc.equal(sources, name)).to_numpy())
@@ -175,7 +175,7 @@ def _scorer(run: Run) -> Scorer:
     try:
         return load_scorer(run.recipe.score)
     except (ZhclipError, ModuleNotFoundError) as error:
-        raise RunError(f"{run.folder}: the scorer of this run cannot be loaded: {error}") from error
+        raise RunError(f"{run.address}: the scorer of this run cannot be loaded: {error}") from error
 
 
 def _rescore(
@@ -208,11 +208,10 @@ def _generator(seed: int, shard: str, source: str) -> np.random.Generator:
 
 def _scored_pairs(run: Run, shard: str) -> pa.Table:
     """Downloaded pairs of a shard that have a score, with it, in key order."""
-    if not run.path("download", f"{shard}.tar").exists():
-        raise RunError(
-            f"{run.folder} lacks download/{shard}.tar; calibration scores images of it again, so download/ must be there"
-        )
-    scores = pq.read_table(run.path("score", f"{shard}.parquet"), columns=["key", "score"])
+    tar = run.file("download", shard, ".tar")
+    if not run.holds(tar):
+        raise RunError(f"{run.address} lacks {tar}; calibration scores images of it again, so download/ must be there")
+    scores = run.table("score", shard, columns=["key", "score"])
     pairs = downloaded(run, shard)
     return pairs.filter(pc.is_in(pairs["key"], scores["key"])).append_column("score", scores["score"])
 
@@ -224,9 +223,7 @@ def _score_both(
     from pipeline.stages.score.scorer import cosines  # brings torch
 
     captions = pairs["caption"].to_pylist()
-    with mapped(run, shard) as tar:
-        places = zip(pairs["offset"].to_pylist(), pairs["length"].to_pylist(), strict=True)
-        views = scorer.embed_views([tar[start : start + size] for start, size in places])
+    views = scorer.embed_views(list(stored_images(run, shard, pairs)))
     texts = scorer.embed_text(captions)
     others = other_captions(np.array(captions, dtype=object), rng)
     rows = np.flatnonzero(others >= 0)

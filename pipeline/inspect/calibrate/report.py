@@ -46,7 +46,7 @@ def marks(calibration: Calibration, keep: float, precision: float) -> list[Mark]
 def as_json(run: Run, calibrations: Sequence[Calibration], keep: float, precision: float) -> dict[str, Any]:
     """Everything but the curves, in plain JSON types."""
     return {
-        "run": str(run.folder),
+        "run": run.address,
         "score": run.recipe.score.model_dump(mode="json"),
         "formula": FORMULA,
         "assumption": ASSUMPTION,

@@ -14,7 +14,7 @@ import fsspec
 
 from foundation import sql
 from pipeline.inspect.catalog.write import write_catalog
-from pipeline.run.folder import RunError
+from pipeline.run.manifest import RunError
 from pipeline.run.names import CATALOG, CATALOG_SQL, FORMAT_FILE
 from pipeline.stages.opening import check_format, read_run
 
@@ -67,7 +67,7 @@ def _find(connection: duckdb.DuckDBPyConnection, run: str | Path) -> Place:
 def _local(folder: Path) -> Place:
     run = read_run(folder)
     written = write_catalog(run)
-    return Place(f"{run.folder}/", f"{written}/{CATALOG}/", (written / CATALOG_SQL).read_text(encoding="utf-8"))
+    return Place(f"{run.address}/", f"{written.address}/{CATALOG}/", written.read(CATALOG_SQL).decode())
 
 
 def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
@@ -108,5 +108,5 @@ def _make_views(connection: duckdb.DuckDBPyConnection, location: Place, prefix: 
     """Paths are bound as values: a folder's name never becomes SQL. `prefix` keeps the variables of two runs apart."""
     for name, path in (("run", location.run), ("catalog", location.catalog)):
         connection.execute(f"set variable {prefix}{name} = {sql.literal(path)}")
-    text = re.sub(r"getvariable\('(run|catalog)'\)", rf"getvariable('{prefix}\1')", location.sql)
-    connection.execute(re.sub(r"(?m)^set variable (run|catalog) =", rf"set variable {prefix}\1 =", text))
+    text = re.sub(r"getvariable\('(\w+)'\)", rf"getvariable('{prefix}\1')", location.sql)
+    connection.execute(re.sub(r"(?m)^set variable (\w+) =", rf"set variable {prefix}\1 =", text))

@@ -13,10 +13,11 @@ import fsspec
 
 from pipeline.run.names import DATASET
 
-TAR = re.compile(rf"({DATASET}|download)/\d{{6}}\.tar")
+TAR = re.compile(rf"({DATASET}|download)/\d{{6,}}(-[0-9a-f]+)?\.tar")
 PLACES = f"""
-    select key, 'download/' || shard || '.tar' as tar, "offset", length
-    from downloads where status = 'ok' and key in (select unnest($keys))
+    with tars as materialized (select shard, name from files where stage = 'download' and name like '%.tar')
+    select key, tars.name as tar, "offset", length
+    from downloads join tars using (shard) where status = 'ok' and key in (select unnest($keys))
     union all
     select key, '{DATASET}/' || tar, "offset", length from pairs where key in (select unnest($keys))
 """

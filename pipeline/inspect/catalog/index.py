@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from pipeline.inspect.funnel import source_funnels, stage_funnels
 from pipeline.inspect.status import stage_progress
-from pipeline.run.folder import Manifest, Run
+from pipeline.run.folder import Run
+from pipeline.run.manifest import Manifest
 from pipeline.run.outcomes import LEDGER_OUTCOMES, WAITING
 from pipeline.stages.registry import OUTCOMES, STAGES
 
@@ -50,6 +51,15 @@ OUTCOMES_TABLE = pa.schema(
         pa.field("rows", pa.int64(), False),
     ]
 )
+FILES = pa.schema(
+    [
+        pa.field("stage", pa.string(), False),
+        pa.field("shard", pa.string(), False),
+        pa.field("name", pa.string(), False),  # relative to the run
+        pa.field("bytes", pa.int64(), False),
+        pa.field("sha256", pa.string(), False),
+    ]
+)
 STAGES_TABLE = pa.schema(
     [
         pa.field("stage", pa.string(), False),
@@ -65,6 +75,17 @@ def shards_table(run: Run, manifests: Mapping[str, list[Manifest]]) -> pa.Table:
         _shard(manifest, noted) for stage, of in manifests.items() for manifest, noted in _with_times(run, stage, of)
     ]
     return pa.Table.from_pylist(rows, schema=SHARDS)
+
+
+def files_table(manifests: Mapping[str, list[Manifest]]) -> pa.Table:
+    """One row per file of the shards that can be read, in the order of the stages and of shards."""
+    rows = [
+        {"stage": stage, "shard": manifest.shard, "name": name, **described}
+        for stage, of in manifests.items()
+        for manifest in of
+        for name, described in manifest.files.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=FILES)
 
 
 def funnel_table(run: Run) -> pa.Table:

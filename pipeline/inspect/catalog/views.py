@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 
@@ -19,11 +19,6 @@ HEADER = """\
 set variable run = coalesce(getvariable('run'), '');
 set variable catalog = coalesce(getvariable('catalog'), getvariable('run') || 'catalog/');
 
--- Files of shards [first, end) of a folder; a shard that no manifest names is not among them.
-create or replace macro run_files(folder, ending, spans) as flatten(list_transform(spans, lambda span:
-    list_transform(range(span[1], span[2]), lambda shard:
-        format('{{}}{{}}/{{:06d}}{{}}', getvariable('run'), folder, shard, ending))));
-
 -- The host that an image is fetched from; null where the url is not of the web.
 -- Plain urls are cut by splits; the expression, which takes three times as long, reads the others alone.
 create or replace macro domain(url) as case
@@ -33,37 +28,41 @@ create or replace macro domain(url) as case
     when lower(left(url, 7)) = 'http://' or lower(left(url, 8)) = 'https://'
     then nullif(lower(split_part(split_part(url, '/', 3), ':', 1)), '') end;
 """
+FILES_TABLE = "read_parquet(getvariable('catalog') || 'files.parquet', file_row_number = true)"
 COMMENTS = {
     **{view.name: view.description for stage in STAGES.values() for view in stage.views},
     "ledger": "every row that was not handed on; out_of_scope rows (other languages) and unreadable blocks stand for `rows` rows",
     "rejected": "one row a pair that was rejected or failed, with all its reasons",
     "reasons": "one row a pair and reason; `only_reason` where the pair has no other",
+    "files": "every file that a manifest names, relative to the run, with its size and SHA-256",
     "funnel": "rows of each source into and out of each stage: rows_in = out_of_scope + failed + rejected + rows_out",
     "outcomes": "where every row went: one row per source and outcome, with the stage that decided it",
     "shards": "one row per stage and committed shard: rows, bytes, when and where it was done, by which versions",
     "stages": "shards committed of each stage, and how many are expected; null while the stages before it are not complete",
 }
-TABLES = ("funnel", "outcomes", "shards", "stages")  # what `pipeline.inspect.catalog.write` stores for them
+TABLES = ("files", "funnel", "outcomes", "shards", "stages")  # what `pipeline.inspect.catalog.write` stores for them
 VIEWS = tuple(COMMENTS)
 
 
-def catalog_sql(state: str, shards: Mapping[str, Collection[str]]) -> str:
+def catalog_sql(state: str, stages: Collection[str]) -> str:
     """The text of `catalog.sql`.
 
     Args:
         state: what the first line says, to tell later whether the run has moved on.
-        shards: names of the committed shards of every stage.
+        stages: those of which the table `files` has shards.
     """
-    return "\n".join([HEADER.format(state=state), *_views(shards)])
+    return "\n".join([HEADER.format(state=state), *_views(stages)])
 
 
-def _views(shards: Mapping[str, Collection[str]]) -> Iterator[str]:
+def _views(stages: Collection[str]) -> Iterator[str]:
     for stage in STAGES.values():
         for view in stage.views:
-            files = _files(stage.folder or stage.name, shards.get(stage.name, ()), view.ending)
-            yield _view(view.name, _select(files, view.schema, view.with_shard))
-    ledgers = [_files(f"{LEDGER}/{stage}", shards.get(stage, ()), ".parquet") for stage in LEDGER_STAGES]
-    yield _view("ledger", _select(" || ".join(files for files in ledgers if files), LEDGER_SCHEMA))
+            folder = stage.published or stage.folder or stage.name
+            ending = r"regexp_extract(name, '[^/.]*(\..*)$', 1)"
+            condition = f"stage = '{stage.name}' and name like '{folder}/%' and {ending} = '{view.ending}'"
+            yield from _over_files(view.name, condition, view.schema, view.with_shard, stage.name in stages)
+    there = any(stage in stages for stage in LEDGER_STAGES)
+    yield from _over_files("ledger", f"name like '{LEDGER}/%'", LEDGER_SCHEMA, True, there)
     yield _view("rejected", "from ledger where outcome <> 'out_of_scope'")
     yield _view(
         "reasons",
@@ -77,31 +76,23 @@ def _view(name: str, query: str) -> str:
     return f"create or replace view {name} as {query};\ncomment on view {name} is {literal(COMMENTS[name])};\n"
 
 
-def _files(folder: str, shards: Iterable[str], ending: str) -> str:
-    ranges = spans(sorted(int(shard) for shard in shards))
-    return f"run_files('{folder}', '{ending}', {[list(span) for span in ranges]})" if ranges else ""
+def _over_files(name: str, condition: str, schema: pa.Schema, shard: bool, there: bool) -> Iterator[str]:
+    """A view over the files of the table `files` for which a condition holds; without rows where there is none."""
+    if there:
+        paths = f"list(getvariable('run') || name order by file_row_number) from {FILES_TABLE} where {condition}"
+        yield f"set variable files_{name} = (select {paths});"
+        column = "split_part(parse_filename(filename, true), '-', 1) as shard, " if shard else ""
+        yield _view(name, f"select {column}* from read_parquet(getvariable('files_{name}'))")
+    else:
+        yield _view(name, _no_rows(schema, shard))
 
 
-def _select(files: str, schema: pa.Schema, shard: bool = True) -> str:
-    if files:
-        name = "parse_filename(filename, true) as shard, " if shard else ""
-        return f"select {name}* from read_parquet({files})"
+def _no_rows(schema: pa.Schema, shard: bool) -> str:
     columns = [
         *(["null::varchar as shard"] if shard else []),
         *(f'null::{_type(f.type)} as "{f.name}"' for f in schema),
     ]
     return f"select {', '.join(columns)} where false"
-
-
-def spans(numbers: list[int]) -> list[tuple[int, int]]:
-    """Ascending numbers as ranges [first, end)."""
-    ranges: list[tuple[int, int]] = []
-    for number in numbers:
-        if ranges and ranges[-1][1] == number:
-            ranges[-1] = (ranges[-1][0], number + 1)
-        else:
-            ranges.append((number, number + 1))
-    return ranges
 
 
 def _type(column: pa.DataType) -> str:

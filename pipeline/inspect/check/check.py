@@ -17,7 +17,7 @@ from pipeline.inspect.check.policy import Policy
 from pipeline.inspect.check.query import QueryError
 from pipeline.inspect.check.rule import PREVIOUS, Gate, Measured, Rule
 from pipeline.recipe import Recipe, load_recipe
-from pipeline.run.folder import RunError
+from pipeline.run.manifest import RunError
 from pipeline.run.names import RECIPE_FILE
 
 

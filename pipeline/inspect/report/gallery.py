@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 from PIL import Image
@@ -96,13 +95,14 @@ def _gallery(
         seed=str(seed),
     )
     places = image_places(connection, [row["key"] for row in candidates])
-    there = {key: location for key, location in places.items() if Path(run.folder, location.tar).exists()}
+    tars = {location.tar for location in places.values() if run.holds(location.tar)}
+    there = {key: location for key, location in places.items() if location.tar in tars}
     chosen = sorted(candidates, key=lambda row: row["key"] not in there)[:shown]
     return Gallery(title, note, among, [_card(run, row, there.get(row["key"])) for row in chosen])
 
 
 def _card(run: Run, row: Row, location: ImagePlace | None) -> Card:
-    picture = None if location is None else thumbnail(read_image(run.folder, location))
+    picture = None if location is None else thumbnail(read_image(run.address, location))
     return Card(row["key"], row["caption"] or "", row["source"], row["score"], row["reasons"], row["detail"], picture)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from pipeline.run.folder import RunError
+from pipeline.run.manifest import RunError
 
 Row = dict[str, Any]
 

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from foundation.lazy import polars as pl
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Attempt, Item, Run, RunError
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Item, Run
+from pipeline.run.manifest import RunError
 from pipeline.stages.base import Stage, View, lost_keys
 from pipeline.stages.dedup_images.data import EvalImageTable, Scored
 from pipeline.stages.dedup_images.duplicates import Copies, find_copies
@@ -103,7 +104,7 @@ def read_decisions(run: Run, keys: pa.ChunkedArray) -> pa.Table:
     if not _needs_all_pairs(run.recipe) or not len(keys):
         return DECISIONS.empty_table()
     between = [("key", ">=", keys[0].as_py()), ("key", "<=", keys[-1].as_py())]
-    return pq.read_table(run.path("dedup_images", f"{SHARD}{DECISIONS_ENDING}"), filters=between, schema=DECISIONS)
+    return run.table("dedup_images", SHARD, DECISIONS_ENDING, filters=between, schema=DECISIONS)
 
 
 def _needs_all_pairs(recipe: Recipe) -> bool:
@@ -117,9 +118,7 @@ def _looks_at_images(recipe: Recipe) -> bool:
 def _eval_images(run: Run) -> EvalImageTable | None:
     if not run.recipe.images.test_sets:
         return None
-    shards = [
-        pq.read_table(run.path("eval_images", f"{manifest.shard}.parquet")) for manifest in run.manifests("eval_images")
-    ]
+    shards = [run.table("eval_images", manifest.shard) for manifest in run.manifests("eval_images")]
     usable = [table.filter(pc.is_null(table["error"])) for table in shards]
     sets = np.repeat(np.arange(len(usable)), [table.num_rows for table in usable])
     return EvalImageTable.of(pa.concat_tables(usable), sets, run.recipe.images.test_min_cosine is not None)
@@ -156,8 +155,8 @@ def _columns(part: Scored) -> dict[str, np.ndarray]:
 
 def _read_shard(run: Run, shard: str, tests: EvalImageTable | None) -> Scored:
     scores = read_scores(run, shard, "dedup_images")
-    plan = pq.read_table(run.path("plan", f"{shard}.parquet"), columns=["key", "source", "url"])
-    raw = pq.read_table(run.path("download", f"{shard}.parquet"), columns=["key", "original_width", "original_height"])
+    plan = run.table("plan", shard, columns=["key", "source", "url"])
+    raw = run.table("download", shard, columns=["key", "original_width", "original_height"])
     pairs, sizes = (table.filter(pc.is_in(table["key"], scores["key"])) for table in (plan, raw))
     if not (pairs["key"].equals(scores["key"]) and sizes["key"].equals(scores["key"])):
         raise ValueError(f"shard {shard}: plan/, download/ and score/ do not hold the same keys; run `zhclip verify`")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.stages.score import embeddings
 
 
@@ -18,14 +19,15 @@ def read_embeddings(run: Run, shard: str, rows: np.ndarray) -> np.ndarray:
     Raises:
         RunError: the shard was scored without embeddings.
     """
-    path = run.path("score", f"{shard}.parquet")
-    columns = [name for name in embeddings.COLUMNS if name in pq.read_schema(path).names]
-    if not columns:
-        raise RunError(
-            f"score/{shard}.parquet has no column {embeddings.COLUMNS[0]}: it was scored without embeddings. Start a new run "
-            "with --run and score.embeddings: true, or take min_cosine and test_min_cosine out of the recipe"
-        )
-    table = pq.read_table(path, columns=columns).take(rows)
+    with run.open("score", shard) as file:
+        columns = [name for name in embeddings.COLUMNS if name in pq.read_schema(file).names]
+        if not columns:
+            raise RunError(
+                f"{run.file('score', shard)} has no column {embeddings.COLUMNS[0]}: it was scored without embeddings. Start a "
+                "new run with --run and score.embeddings: true, or take min_cosine and test_min_cosine out of the recipe"
+            )
+        file.seek(0)
+        table = pq.read_table(file, columns=columns).take(rows)
     return embeddings.decode([table[name] for name in columns])
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from pipeline.run.folder import Attempt, Run
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Run
 from pipeline.run.parquet import ROWS_OF_GROUP, parquet_writer, write_parquet
 from pipeline.stages.dedup_images.data import EvalImageTable, Scored
 from pipeline.stages.dedup_images.duplicates import Copies

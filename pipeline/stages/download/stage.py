@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from foundation.text import counted
 from pipeline.recipe import Recipe
 from pipeline.recipe.download import REASONS
+from pipeline.run.attempt import Attempt, begin_attempt
 from pipeline.run.counts import stage_counts
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED, Outcome
 from pipeline.run.parquet import write_parquet
@@ -60,8 +60,8 @@ class Download(Stage):
         Raises:
             ShardFailed: every attempt that the recipe allows died or ran out of time.
         """
-        for number in range(run.recipe.limits.attempts):
-            with run.attempt(self.name, item.name) as attempt:
+        for number in range(run.recipe.limits.attempts if run.manifest(self.name, item.name) is None else 0):
+            with begin_attempt(run, self.name, item.name) as attempt:
                 try:
                     self.make(attempt, item)
                     break
@@ -82,7 +82,7 @@ class Download(Stage):
         if failed > limit * tried:
             raise TooMuchFailed(
                 f"{failed:,} of {tried:,} downloads failed, more than limits.download_failed_share ({limit:g}) allows; "
-                f"`zhclip status` shows the reasons. After an outage, `zhclip retry {run.folder}` fetches them again"
+                f"`zhclip status` shows the reasons. After an outage, `zhclip retry {run.address}` fetches them again"
             )
 
 
@@ -93,21 +93,21 @@ def download_inputs(recipe: Recipe) -> dict[str, Any]:
 
 def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Table:
     """Of all pairs, in their order; those that a try before has settled are not asked for again."""
-    before = resume.kept(run, shard)
+    kept = resume.kept(run, shard)
+    before = resume.outcomes(run, kept) if kept else None
     rows = pairs if before is None else pairs.filter(pc.invert(pc.is_in(pairs["key"], before["key"])))
     folders = {name: source.image_folders for name, source in run.recipe.sources.items() if source.image_folders}
     outcomes = download_shard(rows, attempt.folder, run.recipe.download, folders)
-    if before is None:
+    if kept is None or before is None:
         return outcomes
-    joined = resume.join(run, shard, before, outcomes, attempt.folder / "images.tar")
+    joined = resume.join(run, kept, before, outcomes, attempt.folder / "images.tar")
     joined = joined.take(pc.index_in(pairs["key"], joined["key"]))
     write_parquet(joined, attempt.folder / "images.parquet")
     return joined
 
 
 def _download(run: Run, shard: str, attempt: Attempt) -> None:
-    planned = pq.read_table(run.path("plan", f"{shard}.parquet"))
-    pairs = handed_on(run, shard, planned, "plan", "download")
+    pairs = handed_on(run, shard, run.table("plan", shard), "plan", "download")
     outcomes = _outcomes(run, shard, pairs, attempt)
     if not outcomes["key"].equals(pairs["key"]):
         counts = f"{counted(outcomes.num_rows, 'result')} for {counted(pairs.num_rows, 'row')}"

@@ -17,7 +17,9 @@ from foundation.failure import Failure
 from foundation.formats.lines import FormatError
 from pipeline.recipe import Recipe
 from pipeline.recipe.download import Download
-from pipeline.run.folder import Attempt, Item, Run, RunError
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Item, Run
+from pipeline.run.manifest import RunError
 from pipeline.run.parquet import write_parquet
 from pipeline.stages.base import Stage, View
 from pipeline.stages.download.stage import download_inputs

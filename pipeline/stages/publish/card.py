@@ -10,9 +10,9 @@ import yaml
 
 from foundation.text import counted
 from pipeline.run.counts import stage_counts
-from pipeline.run.files import write_atomically
-from pipeline.run.folder import Run, recorded_versions
-from pipeline.run.names import DATASET_MANIFEST
+from pipeline.run.folder import Run
+from pipeline.run.manifest import recorded_versions
+from pipeline.run.names import CARD, DATASET, DATASET_MANIFEST
 from pipeline.run.outcomes import FAILED, REJECTED
 from pipeline.sources.base import Source
 from pipeline.stages.dedup_images.stage import dedup_inputs
@@ -22,16 +22,17 @@ from pipeline.stages.layout import read_inputs
 def write(run: Run) -> None:
     """Writes both files; they hold no time and no path of this machine."""
     manifest = dataset_manifest(run)
-    write_atomically(run.path("publish", DATASET_MANIFEST), json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    write_atomically(run.path("publish", "README.md"), data_card(run, manifest))
+    run.storage.put(f"{DATASET}/{CARD}", data_card(run, manifest).encode())
+    run.storage.put(
+        f"{DATASET}/{DATASET_MANIFEST}", (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def dataset_manifest(run: Run) -> dict[str, Any]:
     """All shards with their files, counts, recipe digest and the scorer's identity."""
     shards = []
-    folder = run.stages["publish"].folder
     for manifest in run.manifests("publish"):
-        files = {name.removeprefix(f"{folder}/"): description for name, description in manifest.files.items()}
+        files = {name.removeprefix(f"{DATASET}/"): description for name, description in manifest.files.items()}
         sources = {name: counts["out"] for name, counts in manifest.counts["sources"].items()}
         shards.append({"shard": manifest.shard, "pairs": manifest.counts["out"], "sources": sources, "files": files})
     return {
@@ -65,7 +66,7 @@ def data_card(run: Run, manifest: dict[str, Any]) -> str:
         **dedup_inputs(run.recipe),
     }
     size = run.recipe.download.image_size
-    return CARD.format(
+    return TEMPLATE.format(
         front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
         name=run.recipe.name,
         pairs=counted(pairs, "Chinese image-text pair"),
@@ -98,7 +99,7 @@ def _size_category(pairs: int) -> str:
     return "n<1K" if pairs < 1000 else f"{steps[number]}<n<{steps[number + 1]}" if number + 1 < len(steps) else "n>1B"
 
 
-CARD = """---
+TEMPLATE = """---
 {front}---
 
 # {name}

@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from foundation.pairs import PAIR_SCHEMA
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import tally
 from pipeline.run.names import DATASET
 from pipeline.run.outcomes import Outcome
@@ -24,7 +24,8 @@ from pipeline.run.tar import END_OF_TAR, sample_members
 from pipeline.stages.base import Stage, View, handed_on
 from pipeline.stages.download.writer import OUTCOME_SCHEMA
 from pipeline.stages.publish import card
-from pipeline.stages.score.stage import MODEL_COLUMNS, SCORES, downloaded, mapped, read_scores
+from pipeline.stages.publish.handing_on import hand_on
+from pipeline.stages.score.stage import MODEL_COLUMNS, SCORES, downloaded, read_scores, stored_images
 
 Piece = tuple[str, int, int]
 NOT_PUBLISHED = ("offset", "length")  # of the raw tar
@@ -51,14 +52,15 @@ INDEX = pa.schema(
 class Publish(Stage):
     """One shard per `pairs_per_shard` kept pairs: SHARD.tar and its index, SHARD.parquet; the last one may be smaller.
 
-    Its folder is `dataset/`: it stands alone, is what is handed on, and keeps its name wherever it goes.
+    When all are there they are handed on under plain names in `dataset/`, which only the driver of the run writes to: it stands
+    alone, and keeps its name wherever it goes.
     """
 
     name = "publish"
     command = "publish"
     label = "publish"
     summary = "Write the kept pairs as webdataset tars with Parquet indexes."
-    folder = DATASET
+    published = DATASET
     cheap = True
     outcomes = (Outcome("published", "published", description=f"Pairs in {DATASET}/."),)
     views = (
@@ -94,7 +96,8 @@ class Publish(Stage):
         attempt.commit(tally(table))
 
     def finish(self, run: Run) -> None:
-        """Make the folder stand alone: a manifest of all shards, and the data card."""
+        """Make the folder stand alone: shards under plain names, a manifest of all of them, and the data card."""
+        hand_on(run)
         card.write(run)
 
 
@@ -120,7 +123,7 @@ def shards_of_pieces(run: Run) -> dict[str, list[Piece]]:
 
 def _kept(run: Run, shard: str) -> pa.Table:
     """The kept pairs of a plan shard, in key order, with all that is known of them."""
-    decisions = pq.read_table(run.path("select", f"{shard}.parquet"))
+    decisions = run.table("select", shard)
     scores = read_scores(run, shard, "select")
     pairs = downloaded(run, shard)
     pairs = pairs.filter(pc.is_in(pairs["key"], scores["key"]))
@@ -137,15 +140,11 @@ def _write_tar(run: Run, shard: str, pieces: list[Piece], path: Path) -> pa.Tabl
         for source_shard, start, stop in pieces:
             rows = _kept(run, source_shard).slice(start, stop - start)
             public = rows.drop_columns(list(NOT_PUBLISHED))
-            with mapped(run, source_shard) as images:
-                for offset, size, row in zip(
-                    rows["offset"].to_pylist(), rows["length"].to_pylist(), public.to_pylist(), strict=True
-                ):
-                    image = images[offset : offset + size]
-                    hashes.append(hashlib.sha256(image).hexdigest())
-                    members = sample_members(row["key"], image, {**row, "image_sha256": hashes[-1]})
-                    offsets.append(position + members.image_offset)
-                    position += file.write(members.content)
+            for image, row in zip(stored_images(run, source_shard, rows), public.to_pylist(), strict=True):
+                hashes.append(hashlib.sha256(image).hexdigest())
+                members = sample_members(row["key"], image, {**row, "image_sha256": hashes[-1]})
+                offsets.append(position + members.image_offset)
+                position += file.write(members.content)
             tables.append(public.append_column("length", rows["length"]))
         file.write(END_OF_TAR)
     return _index(pa.concat_tables(tables), shard, offsets, hashes)

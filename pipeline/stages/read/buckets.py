@@ -37,9 +37,9 @@ class BucketWriter:
             self._writer.write_batch(batch)
 
 
-def read_bucket(path: Path, bucket: int, buckets: int) -> pa.Table:
-    """The rows of one of `buckets` buckets of a file of BucketWriter, chunk after chunk."""
-    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+def read_bucket(file: pa.NativeFile, bucket: int, buckets: int) -> pa.Table:
+    """The rows of one of `buckets` buckets of a file of BucketWriter, chunk after chunk; closes the file."""
+    with file, pa.ipc.open_file(file) as reader:
         batches = [reader.get_batch(number) for number in range(bucket, reader.num_record_batches, buckets)]
         return pa.Table.from_batches(batches, schema=reader.schema)
 

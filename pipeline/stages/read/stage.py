@@ -11,8 +11,9 @@ from filters.base import Filter, reason_bits
 from foundation.pairs import PAIR_SCHEMA
 from foundation.text import counted
 from pipeline.recipe import Recipe
+from pipeline.run.attempt import Attempt
 from pipeline.run.counts import stage_counts
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.folder import Item, Run
 from pipeline.run.keys import pair_keys
 from pipeline.run.ledger import add_up
 from pipeline.run.outcomes import FAILED, OUT_OF_SCOPE, Outcome

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -11,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Attempt, Item, Run
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED, Outcome
 from pipeline.run.parquet import write_parquet
@@ -75,8 +75,7 @@ def _score(run: Run, shard: str, attempt: Attempt) -> None:
 
     pairs = handed_on(run, shard, downloaded(run, shard), "download", "score")
     scorer = load_scorer(run.recipe.score)
-    with mapped(run, shard) as tar:
-        images = [tar[start : start + size] for start, size in zip(*_places(pairs), strict=True)]
+    images = list(stored_images(run, shard, pairs))
     results = scorer.score(images, pairs["caption"].to_pylist())
     broken = pc.is_null(results["score"])
     lost = pairs.filter(broken)
@@ -93,13 +92,10 @@ def _score(run: Run, shard: str, attempt: Attempt) -> None:
 
 def downloaded(run: Run, shard: str) -> pa.Table:
     """The pairs of a shard whose image is there, in key order, with the columns of plan/ and of download/."""
-    planned = pq.read_table(run.path("plan", f"{shard}.parquet"))
-    pairs = handed_on(run, shard, planned, "plan", "download")
-    raw = pq.read_table(run.path("download", f"{shard}.parquet"))
+    pairs = handed_on(run, shard, run.table("plan", shard), "plan", "download")
+    raw = run.table("download", shard)
     if not raw["key"].equals(pairs["key"]):
-        raise ValueError(
-            f"download/{shard}.parquet does not hold the keys of plan/{shard}.parquet; run `zhclip verify`"
-        )
+        raise ValueError(f"shard {shard}: download/ does not hold the keys of plan/; run `zhclip verify`")
     declared = {"width": "declared_width", "height": "declared_height"}
     together = pairs.rename_columns([declared.get(name, name) for name in pairs.column_names])
     for name in raw.column_names:
@@ -110,16 +106,12 @@ def downloaded(run: Run, shard: str) -> pa.Table:
 
 def read_scores(run: Run, shard: str, before: str = "eval_images") -> pa.Table:
     """What is known of a shard's scored pairs that reach stage `before`, without their embeddings."""
-    path = run.path("score", f"{shard}.parquet")
-    names = [name for name in pq.read_schema(path).names if name not in EMBEDDINGS]
-    return handed_on(run, shard, pq.read_table(path, columns=names), "score", before)
+    with run.open("score", shard) as file:
+        names = [name for name in pq.read_schema(file).names if name not in EMBEDDINGS]
+        file.seek(0)
+        return handed_on(run, shard, pq.read_table(file, columns=names), "score", before)
 
 
-def mapped(run: Run, shard: str) -> mmap.mmap:
-    """The shard's raw tar, mapped into memory."""
-    with run.path("download", f"{shard}.tar").open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _places(pairs: pa.Table) -> tuple[list[int], list[int]]:
-    return pairs["offset"].to_pylist(), pairs["length"].to_pylist()
+def stored_images(run: Run, shard: str, pairs: pa.Table) -> Iterator[bytes]:
+    """The JPEG of each of these pairs of a plan shard, which have `offset` and `length`, as the download stored it."""
+    return run.ranges("download", shard, ".tar", pairs["offset"].to_pylist(), pairs["length"].to_pylist())

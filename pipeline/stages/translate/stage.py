@@ -6,10 +6,8 @@ read, and win. A split may take hours, so it is done in parts of PART_TEXTS, whi
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Attempt, Item, Run, RunError
+from pipeline.run.attempt import Attempt
+from pipeline.run.folder import Item, Run
+from pipeline.run.manifest import RunError
 from pipeline.run.names import PARTS
 from pipeline.run.parquet import parquet_writer, write_parquet
 from pipeline.sources.splits import Split
@@ -84,17 +84,18 @@ def _translate(attempt: Attempt, shard: str) -> None:
     config = _model_of(run.recipe, split.source)
     assert config is not None  # `shards` names no other split
     translator = load_translator(config)
-    parts = run.path("translate", PARTS) / f"{shard}-{run.digest('translate')}"
+    parts = f"{run.stages['translate'].folder}/{PARTS}/{shard}-{run.digest('translate')}"
     counts: dict[str, Any] = {"source": split.source, "in": 0, "out": 0, "texts": 0, "translator": translator.identity}
     with parquet_writer(attempt.output(".parquet"), SCHEMA) as writer:
         for number, (rows, english) in enumerate(_parts(run, split)):
-            table = _translated_part(attempt.folder, parts / f"{number:06d}.parquet", rows, english, translator)
+            table = _translated_part(attempt, f"{parts}/{number:06d}.parquet", rows, english, translator)
             writer.write_table(table)
             counts["in"] += table.num_rows
             counts["out"] += table.num_rows
             counts["texts"] += len(pc.list_flatten(english))
     attempt.commit(counts)
-    shutil.rmtree(parts, ignore_errors=True)
+    for entry in list(run.storage.list(f"{parts}/")):
+        run.storage.remove(entry.name)
 
 
 def translated(run: Run, shard: str) -> pa.Table | None:
@@ -107,8 +108,8 @@ def translated(run: Run, shard: str) -> pa.Table | None:
     if _model_of(run.recipe, read_layout(run).splits[int(shard)].source) is None:
         return None
     if run.manifest("translate", shard) is None:
-        raise RunError(f"{run.folder}: split {shard} is not translated yet: run `zhclip translate` or `zhclip curate`")
-    return pq.read_table(run.path("translate", f"{shard}.parquet"))
+        raise RunError(f"{run.address}: split {shard} is not translated yet: run `zhclip translate` or `zhclip curate`")
+    return run.table("translate", shard)
 
 
 def _model_of(recipe: Recipe, source: str) -> Translation | None:
@@ -148,11 +149,12 @@ def _cut(waiting: list[tuple[np.ndarray, pa.ListArray]]) -> list[tuple[np.ndarra
 
 
 def _translated_part(
-    folder: Path, path: Path, rows: np.ndarray, english: pa.ListArray, translator: Translator
+    attempt: Attempt, name: str, rows: np.ndarray, english: pa.ListArray, translator: Translator
 ) -> pa.Table:
     """One part, as an earlier process left it, or translated now and left for a later one."""
-    if path.exists():
-        return pq.read_table(path, schema=SCHEMA)
+    storage = attempt.run.storage
+    with suppress(FileNotFoundError), storage.open(name) as file:
+        return pq.read_table(file, schema=SCHEMA)
     texts = pc.list_flatten(english).to_pylist()
     translations = translator.translate([text or "" for text in texts])
     chinese = pa.array([text or None for text in translations], pa.string())
@@ -160,12 +162,9 @@ def _translated_part(
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     lists = pa.ListArray.from_arrays(offsets, chinese, mask=pc.is_null(english))
     table = pa.Table.from_arrays([pa.array(rows, pa.int64()), lists], schema=SCHEMA)
-    written = folder / path.name
+    written = attempt.folder / "part.parquet"
     write_parquet(table, written)
-    with written.open("rb") as file:
-        os.fsync(file.fileno())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written.replace(path)
+    storage.put(name, written)
     return table
 
 

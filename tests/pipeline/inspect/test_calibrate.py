@@ -27,12 +27,15 @@ from pipeline.inspect.calibrate.estimate import (
 )
 from pipeline.inspect.calibrate.report import at, marks
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Item, Run, RunError
+from pipeline.run.attempt import begin_attempt
+from pipeline.run.folder import Item, Run
+from pipeline.run.manifest import RunError
 from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import member
 from pipeline.stages.opening import open_run, read_run, run_of
 from pipeline.stages.registry import STAGES
 from tests.support.checkpoints import write_image_model, write_text_model
+from tests.support.paths import file_of
 from zhclip.app import app
 
 WORDS = ["白色的小猫", "红色汽车", "雪山与湖水", "窗边的雨", "蓝天下", "路旁"]
@@ -144,10 +147,10 @@ def commit_downloaded(run: Run, shard: str, rng: np.random.Generator) -> None:
             "length": [len(data) for data in images],
         }
     )
-    with run.attempt("plan", shard) as attempt:
+    with begin_attempt(run, "plan", shard) as attempt:
         write_parquet(pairs, attempt.output(".parquet"))
         attempt.commit({})
-    with run.attempt("download", shard) as attempt:
+    with begin_attempt(run, "download", shard) as attempt:
         write_parquet(raw, attempt.output(".parquet"))
         attempt.output(".tar").write_bytes(b"".join(members) + bytes(1024))
         attempt.ledger([])
@@ -252,8 +255,8 @@ def test_what_cannot_be_calibrated_is_said(copy: Run, tmp_path: Path) -> None:
     )
     with pytest.raises(RunError, match="no scores for its recipe as it is"):  # scores of another scorer do not count
         calibrate(other)
-    copy.path("download", "000001.tar").unlink()
-    with pytest.raises(RunError, match=r"lacks download/000001.tar"):
+    file_of(copy, "download", "000001", ".tar").unlink()
+    with pytest.raises(RunError, match=r"lacks download/000001-[0-9a-f]{12}.tar"):
         calibrate(copy)
     done = CliRunner().invoke(app, ["calibrate", str(tmp_path / "nothing")])
     assert done.exit_code == 2 and "is not a run folder" in done.output

@@ -34,7 +34,7 @@ CARD = re.compile(r'<li class="card">\s*<a href="/runs/[^/]+/pairs/([0-9a-f]{32}
 
 def rows(folder: Path, *names: str) -> list[dict[str, Any]]:
     """Rows of all Parquet files of some folders of a run, read without the service."""
-    paths = [path for name in names for path in sorted((folder / name).glob("[0-9]*[0-9].parquet"))]
+    paths = [path for name in names for path in sorted((folder / name).glob("[0-9]*[0-9a-f].parquet"))]
     return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 
@@ -194,12 +194,11 @@ def test_only_tars_that_a_manifest_names_are_read(shelf: Path, tmp_path: Path) -
     folder = tmp_path / "run"
     shutil.copytree(shelf / "merged", folder)
     row = rows(folder, "dataset")[0]
-    for step, shard in (("dataset", row["tar"][:6]), ("download", None)):
-        for path in sorted((folder / step).glob(f"{shard or '*'}.json")):
-            if path.stem.isdigit():
-                manifest = json.loads(path.read_text(encoding="utf-8"))
-                manifest["files"].pop(f"{step}/{path.stem}.tar", None)
-                path.write_text(json.dumps(manifest), encoding="utf-8")
+    for stage, shard in (("publish", row["tar"][:6]), ("download", None)):
+        for path in sorted((folder / stage).glob(f"{shard or '*'}.json")):
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest["files"] = {name: about for name, about in manifest["files"].items() if not name.endswith(".tar")}
+            path.write_text(json.dumps(manifest), encoding="utf-8")
     with served(folder, Access(loopback=True)) as address:
         assert (folder / "dataset" / row["tar"]).exists()
         assert httpx.get(f"{address}/runs/run/images/{row['key']}.jpg").status_code == 404
@@ -284,7 +283,7 @@ def test_progress_is_live_and_cheap(shelf: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("pipeline.serve.live_run.REFRESH_SECONDS", 0)
     folder = tmp_path / "run"
     shutil.copytree(shelf / "finished", folder)
-    manifests = sorted((folder / "dataset").glob("[0-9]*.json"))
+    manifests = sorted((folder / "publish").glob("[0-9]*.json"))
     taken = manifests[-1].read_text(encoding="utf-8")
     manifests[-1].unlink()
     live_run = RunIndex(folder).get("run")

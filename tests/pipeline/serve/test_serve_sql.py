@@ -22,9 +22,9 @@ from pipeline.serve.sql_pool import Pool
 LIMITS = {"rows": 100, "characters": 1_000_000, "cell": 1_000, "seconds": 2.0}
 REFUSED = """
 copy (select 1) to '{run}/plan/new.csv'
-copy (select 1 as a) to '{run}/plan/000000.parquet' (use_tmp_file false)
-with t as (copy (select 1 as a) to '{run}/plan/000000.parquet' (use_tmp_file false)) from t
-select * from (with t as (copy (select 1 as a) to '{run}/plan/000000.parquet' (use_tmp_file false)) from t)
+copy (select 1 as a) to '{plan}' (use_tmp_file false)
+with t as (copy (select 1 as a) to '{plan}' (use_tmp_file false)) from t
+select * from (with t as (copy (select 1 as a) to '{plan}' (use_tmp_file false)) from t)
 with t as (delete from plan returning *) from t
 attach '/tmp/other.db'
 attach '{run}/other.db'
@@ -53,8 +53,8 @@ select * from read_text('/etc/passwd')
 select * from read_blob('/proc/self/environ')
 select * from read_csv('/etc/passwd')
 select * from read_json('/etc/passwd')
-select * from read_parquet('{run}/plan/000000.parquet')
-select * from parquet_metadata('{run}/plan/000000.parquet')
+select * from read_parquet('{plan}')
+select * from parquet_metadata('{plan}')
 select * from glob('/etc/*')
 select * from sniff_csv('/etc/passwd')
 select (select content from read_text('/etc/passwd'))
@@ -96,6 +96,12 @@ def ask(pool: Pool, setup: Setup, query: str, **limits: float) -> dict[str, obje
     return pool.ask(setup, Question(query, **{**LIMITS, **limits}))
 
 
+def filled(line: str, setup: Setup) -> str:
+    """A query with the run's folder and one of its files in it."""
+    plan = next(file for file in setup.files if "/plan/" in file)
+    return line.format(run=setup.run.rstrip("/"), plan=plan)
+
+
 def fingerprint(folder: Path) -> str:
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     digest = hashlib.sha256()
@@ -107,11 +113,11 @@ def fingerprint(folder: Path) -> str:
 def test_what_is_refused_changes_nothing(pool: Pool, setup: Setup, shelf: Path) -> None:
     before = fingerprint(shelf / "merged")
     for line in REFUSED:
-        query = line.format(run=setup.run.rstrip("/"))
+        query = filled(line, setup)
         response = ask(pool, setup, query)
         assert response.get("kind") == "refused" and "rows" not in response, (query, response)
     for line in INVALID:
-        query = line.format(run=setup.run.rstrip("/"))
+        query = filled(line, setup)
         response = ask(pool, setup, query)
         assert response.get("kind") == "invalid" and "rows" not in response, (query, response)
     assert fingerprint(shelf / "merged") == before
@@ -133,10 +139,10 @@ def test_the_process_could_not_do_it_even_if_it_were_not_refused(
     )
     monkeypatch.setattr("foundation.child.HOME", path)
     before, pool = fingerprint(shelf / "merged"), Pool()
-    response = ask(pool, setup, line.format(run=setup.run.rstrip("/")))
+    response = ask(pool, setup, filled(line, setup))
     pool.close()
     assert fingerprint(shelf / "merged") == before
-    if "{run}" not in line:
+    if "{run}" not in line and "{plan}" not in line:
         assert "error" in response, response  # what lies in the run may be read: it is the run's own
 
 

@@ -19,12 +19,13 @@ import pytest
 
 from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.recipe import Recipe, dump_recipe
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.runners.driver import run_stages
 from pipeline.stages.opening import open_run
 from tests.pipeline.sources.image_set_files import coco_name, jpeg, region, write_coco, write_image_data, write_regions
 from tests.support.loopback import Answer, Web
-from tests.support.paths import REPOSITORY
+from tests.support.paths import REPOSITORY, file_of
 
 pytestmark = pytest.mark.slow
 
@@ -161,7 +162,7 @@ def pairs_of(run: Run) -> pa.Table:
     """All planned pairs with what became of their image."""
     tables = []
     for shard in sorted(run.done("plan")):
-        plan, raw = (pq.read_table(run.path(step, f"{shard}.parquet")) for step in ("plan", "download"))
+        plan, raw = (pq.read_table(file_of(run, step, shard)) for step in ("plan", "download"))
         assert plan["key"].equals(raw["key"])
         tables.append(plan.append_column("status", raw["status"]).append_column("sha256", raw["original_sha256"]))
     return pa.concat_tables(tables)
@@ -171,8 +172,8 @@ def images_of(run: Run) -> dict[str, bytes]:
     """The stored JPEG of every key: their order in a raw tar is that in which they came."""
     images = {}
     for shard in run.done("download"):
-        data = run.path("download", f"{shard}.tar").read_bytes()
-        for row in pq.read_table(run.path("download", f"{shard}.parquet")).to_pylist():
+        data = file_of(run, "download", shard, ".tar").read_bytes()
+        for row in pq.read_table(file_of(run, "download", shard)).to_pylist():
             if row["status"] == "ok":
                 images[row["key"]] = data[row["offset"] : row["offset"] + row["length"]]
     return images
@@ -239,7 +240,7 @@ def test_metadata_that_names_a_local_file_gets_nothing(finished: Run) -> None:
 
 def committed(run: Run) -> dict[str, bytes]:
     """Plan and ledger, byte for byte."""
-    paths = [*run.path("plan", "").glob("*.parquet"), *(run.folder / "ledger").rglob("*.parquet")]
+    paths = [*(run.folder / "plan").glob("*.parquet"), *(run.folder / "ledger").rglob("*.parquet")]
     return {str(path.relative_to(run.folder)): path.read_bytes() for path in sorted(paths)}
 
 

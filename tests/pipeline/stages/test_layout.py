@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.recipe import Recipe
 from pipeline.run.files import write_atomically
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.stages.layout import make_layout
 from pipeline.stages.opening import open_run
 

@@ -37,7 +37,7 @@ def zhclip(*words: object) -> Result:
 
 
 def rows(run: Run, *folders: str) -> list[dict[str, Any]]:
-    paths = [path for folder in folders for path in (run.folder / folder).glob("[0-9]*[0-9].parquet")]
+    paths = [path for folder in folders for path in (run.folder / folder).glob("[0-9]*[0-9a-f].parquet")]
     return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 

@@ -54,7 +54,7 @@ def figures(run: Run) -> Figures:
 
 def files(run: Run, *folders: str) -> list[dict[str, Any]]:
     """Rows of all Parquet files of some folders, read without the catalog."""
-    paths = [path for folder in folders for path in sorted((run.folder / folder).glob("[0-9]*[0-9].parquet"))]
+    paths = [path for folder in folders for path in sorted((run.folder / folder).glob("[0-9]*[0-9a-f].parquet"))]
     return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 

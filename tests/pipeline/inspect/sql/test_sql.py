@@ -27,8 +27,10 @@ from typer.testing import CliRunner, Result
 from pipeline.inspect.catalog import attach, connect
 from pipeline.inspect.catalog.images import image_places, read_image
 from pipeline.inspect.catalog.views import VIEWS
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.stages.opening import read_run
+from tests.support.paths import file_of
 from tests.support.runs import REPOSITORY
 from zhclip.app import app
 
@@ -85,7 +87,7 @@ def test_an_unfinished_run_has_the_same_views_and_columns(planned: Run, finished
 def test_only_files_that_a_manifest_names_exist(finished: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)
-    before = pq.read_metadata(folder / "score/000001.parquet").num_rows
+    before = pq.read_metadata(file_of(finished, "score", "000001")).num_rows
     (folder / "score/000001.json").unlink()
     with connect(folder) as connection:
         assert connection.execute("select count(*) from scores where shard = '000001'").fetchall() == [(0,)]

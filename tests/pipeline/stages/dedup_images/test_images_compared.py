@@ -28,14 +28,15 @@ from pipeline.inspect.check.policy import Policy
 from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.inspect.verify import verify_run
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.runners.beam import StageFailed
 from pipeline.runners.driver import run_stages
 from pipeline.stages.eval_images import stage as test_images
 from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.registry import COMMANDS
 from pipeline.stages.score.fingerprint import decode_hashes, differing_bits, fingerprint
-from tests.support.paths import REPOSITORY
+from tests.support.paths import REPOSITORY, file_of
 
 COPIES: dict[str, Callable[[Image.Image], bytes]] = {
     "same": lambda image: encode(image),
@@ -140,7 +141,7 @@ def outcomes(run: Run) -> dict[str, dict[str, Any]]:
     rows += [
         row
         for manifest in run.manifests("publish")
-        for row in pq.read_table(run.path("publish", f"{manifest.shard}.parquet")).to_pylist()
+        for row in pq.read_table(file_of(run, "publish", manifest.shard)).to_pylist()
     ]
     return {Path(row["url"]).stem: row for row in rows}
 
@@ -168,7 +169,7 @@ def test_one_of_each_picture_is_published_and_its_copies_name_it(finished: Run) 
 
 
 def test_the_clusters_are_a_table(finished: Run) -> None:
-    clusters = pq.read_table(finished.path("dedup_images", "000000.clusters.parquet")).to_pylist()
+    clusters = pq.read_table(file_of(finished, "dedup_images", "000000", ".clusters.parquet")).to_pylist()
     assert len(clusters) == len(COPIED) * len(COPIES)
     assert [row["kind"] == "winner" for row in clusters] == [row["key"] == row["cluster"] for row in clusters]
     assert {row["distance"] for row in clusters if row["kind"] == "winner"} == {0}
@@ -184,7 +185,7 @@ def test_nothing_is_lost_and_verify_agrees(finished: Run, world: dict[str, Any])
         {"set": "folder", "in": 2, "undecodable": 1, "out": 1},
         {"set": "muge", "in": 1, "undecodable": 0, "out": 1},
     ]
-    card = (finished.path("publish", "README.md")).read_text(encoding="utf-8")
+    card = (finished.folder / "dataset/README.md").read_text(encoding="utf-8")
     published = {funnel.source: funnel.outcomes["published"] for funnel in source_funnels(finished)}
     assert f"{published['a'] / sum(published.values()):.1%}" in card
 
@@ -192,7 +193,7 @@ def test_nothing_is_lost_and_verify_agrees(finished: Run, world: dict[str, Any])
 def test_a_damaged_verdict_is_named(finished: Run, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "run")
     run = read_run(tmp_path / "run")
-    path = run.path("dedup_images", "000000.decisions.parquet")
+    path = file_of(run, "dedup_images", "000000", ".decisions.parquet")
     content = path.read_bytes()
     path.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
     problems = verify_run(run, Console(quiet=True)).problems
@@ -200,7 +201,7 @@ def test_a_damaged_verdict_is_named(finished: Run, tmp_path: Path) -> None:
 
 
 def times(run: Run, *steps: str) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for step in steps for path in run.path(step, "").iterdir()}  # type: ignore[arg-type]
+    return {str(path): path.stat().st_mtime_ns for step in steps for path in (run.folder / step).iterdir()}  # type: ignore[arg-type]
 
 
 def test_changed_limits_run_select_again_and_nothing_costly(
@@ -225,7 +226,7 @@ def test_changed_limits_run_select_again_and_nothing_costly(
     assert sum("near_duplicate_image" in row.get("reasons", ()) for row in rows) == 0
     again = curate(folder, recipe(world, {}))
     assert not any(row.get("reasons") for row in outcomes(again).values())
-    assert json.loads(again.path("publish", "manifest.json").read_text())["pairs"] == len(world["names"])
+    assert json.loads((again.folder / "dataset/manifest.json").read_text())["pairs"] == len(world["names"])
 
 
 def test_a_pair_has_all_of_its_reasons(finished: Run, world: dict[str, Any], tmp_path: Path) -> None:
@@ -313,14 +314,12 @@ def test_confirmed_copies_are_the_same_and_say_how_near_they_are(confirmed: Run,
     assert len(near) > len(TEST_COPIES)
     assert all(re.search(r", distance \d+, cosine (0\.[89]\d\d|1\.000)$", detail) for detail in near), near
     assert verify_run(confirmed, Console(quiet=True)).problems == []
-    published = pq.read_schema(confirmed.path("publish", f"{confirmed.manifests('publish')[0].shard}.parquet"))
+    published = pq.read_schema(file_of(confirmed, "publish", confirmed.manifests("publish")[0].shard))
     assert not [name for name in published.names if "embedding" in name]
 
 
 def test_the_cosines_of_clusters_are_those_of_the_stored_embeddings(confirmed: Run) -> None:
-    tables = [
-        pq.read_table(confirmed.path("score", f"{manifest.shard}.parquet")) for manifest in confirmed.manifests("score")
-    ]
+    tables = [pq.read_table(file_of(confirmed, "score", manifest.shard)) for manifest in confirmed.manifests("score")]
     views = {row["key"]: row for table in tables for row in table.to_pylist()}
 
     def dot(first: str, second: str, *names: str) -> float:
@@ -328,7 +327,7 @@ def test_the_cosines_of_clusters_are_those_of_the_stored_embeddings(confirmed: R
             np.dot(*(np.array(views[key][name], float) for key, name in zip((first, second), names, strict=True)))
         )
 
-    near = [row for row in pq.read_table(confirmed.path("dedup_images", "000000.clusters.parquet")).to_pylist()
+    near = [row for row in pq.read_table(file_of(confirmed, "dedup_images", "000000", ".clusters.parquet")).to_pylist()
             if row["kind"] == "near"]  # fmt: skip
     assert near
     for row in near:

@@ -14,6 +14,7 @@ from pipeline.recipe import Recipe
 from pipeline.run.folder import Run
 from pipeline.runners.driver import run_stages
 from pipeline.stages.opening import open_run
+from tests.support.paths import file_of
 
 
 def plan(folder: Path, source: dict[str, Any]) -> Run:
@@ -27,9 +28,7 @@ def plan(folder: Path, source: dict[str, Any]) -> Run:
 def planned(run: Run) -> list[str]:
     """Captions in plan/."""
     shards = sorted(run.done("plan"))
-    return [
-        text for shard in shards for text in pq.read_table(run.path("plan", f"{shard}.parquet"))["caption"].to_pylist()
-    ]
+    return [text for shard in shards for text in pq.read_table(file_of(run, "plan", shard))["caption"].to_pylist()]
 
 
 @pytest.mark.parametrize(

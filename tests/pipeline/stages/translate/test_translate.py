@@ -16,7 +16,8 @@ import pytest
 
 from pipeline.inspect.status import stage_progress
 from pipeline.recipe import Recipe
-from pipeline.run.folder import Run, RunError
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
 from pipeline.runners.driver import run_stages
 from pipeline.stages.layout import make_layout
 from pipeline.stages.opening import open_run
@@ -26,6 +27,7 @@ from pipeline.stages.translate import stage as translate_step
 from pipeline.stages.translate.marian import Translator
 from pipeline.stages.translate.stage import translated
 from tests.pipeline.stages.translate.marian_checkpoint import ENGLISH, write_marian
+from tests.support.paths import file_of
 
 WORDS = ("white", "cat", "window", "red", "car")
 TEXTS = [" ".join(words) for words in permutations(WORDS, 4)]  # 120 distinct texts of equal length
@@ -73,7 +75,7 @@ def translate(run: Run, stages: tuple[str, ...] = ("translate",)) -> None:
 
 def contents(run: Run) -> dict[str, bytes]:
     """All files of the step, but for those that begin with a dot."""
-    return {path.name: path.read_bytes() for path in run.path("translate", "").glob("[!.]*")}
+    return {path.name: path.read_bytes() for path in (run.folder / "translate").glob("[!.]*")}
 
 
 def test_each_text_of_each_row_is_translated_in_place(folder: Path, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_the_plan_takes_the_translations(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the read stage needs all of the translate stage: run `zhclip translate`"):
         translate(run, ("plan",))
     translate(run, ("translate", "plan"))
-    rows = pq.read_table(run.path("plan", "000000.parquet"), columns=["english", "caption"]).to_pylist()
+    rows = pq.read_table(file_of(run, "plan", "000000"), columns=["english", "caption"]).to_pylist()
     chinese = {row["english"]: row["caption"] for row in rows}
     assert chinese["blue sky"] == "蓝天"
     assert set(chinese) <= set(ENGLISH)
@@ -111,7 +113,7 @@ def test_a_killed_process_is_continued_with_the_same_bytes(
     translate(undisturbed)
     run, _ = open_run(tmp_path / "killed", recipe(folder))
     _kill_in_second_shard(run)
-    left = sorted(run.path("translate", ".parts").glob("000001-*/*.parquet"))
+    left = sorted((run.folder / "translate/.parts").glob("000001-*/*.parquet"))
     calls: list[int] = []
     original = Translator.translate
 
@@ -123,7 +125,7 @@ def test_a_killed_process_is_continued_with_the_same_bytes(
     translate(run)
     assert sum(calls) == len(TEXTS) - PART * len(left)  # nothing that was done is done again
     assert contents(run) == contents(undisturbed)
-    assert not list(run.path("translate", ".parts").glob("*/*"))
+    assert not list((run.folder / "translate/.parts").glob("*/*"))
 
 
 def _kill_in_second_shard(run: Run) -> None:
@@ -137,7 +139,7 @@ def _kill_in_second_shard(run: Run) -> None:
         "driver.run_stages(run, ['translate'], 1, [], lambda *step: None)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(run.folder)], stderr=subprocess.PIPE) as process:
-        while process.poll() is None and not list(run.path("translate", ".parts").glob("000001-*/000001.parquet")):
+        while process.poll() is None and not list((run.folder / "translate/.parts").glob("000001-*/000001.parquet")):
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -167,7 +169,7 @@ def test_a_run_without_a_model_knows_no_such_step(folder: Path, tmp_path: Path) 
     run_stages(run, ("translate", "plan"), 1, [], lambda step, *_: seen.append(step.name))
     assert seen == ["read", "filter", "plan"]
     assert "translate" not in [progress.stage for progress in stage_progress(run)]
-    assert not run.path("translate", "").exists() and not (run.folder / ".failures" / "translate").exists()
+    assert not (run.folder / "translate").exists() and not (run.folder / ".failures" / "translate").exists()
     assert "translate" not in (run.folder / "recipe.yaml").read_text(encoding="utf-8").split("name:")[0]
     assert translated(run, "000000") is None
     files_alone = recipe(folder, translation={"model": None, "files": [str(tmp_path / "w.csv")]})

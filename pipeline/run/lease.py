@@ -1,0 +1,200 @@
+"""The one process that drives a run, and may change what others made of it: a lease in the run's storage.
+
+No lock of an operating system, and no trust in clocks: a driver takes the next epoch by writing `.driver/EPOCH.json` where there
+is none, which one of several can do, and then shows that it lives by changing `.driver/EPOCH.beat` every few seconds. Who finds a
+lease asks whether its holder lives: on the holder's own machine the process tells, elsewhere the beat, which is watched for as
+long as a living holder would need to change it. Workers commit under the epoch of their driver, and only while it is the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from foundation.errors import WorkFailed
+from foundation.storage import Storage, StorageError
+from pipeline.run.manifest import RunError
+from pipeline.run.names import DRIVER
+
+BEAT = 5.0  # s between two signs of life
+SILENCE = 30.0  # s without one, after which a holder on another machine counts as dead
+
+
+class Superseded(WorkFailed):
+    """Another process drives the run now: what this one still has in hand is not committed."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lease, as its own machine knows it."""
+
+    host: str
+    pid: int
+    boot: str  # this start of the machine; "" where that cannot be told
+    pids: str  # the name space that `pid` counts in: a container has its own
+    started: str  # when the process began, as the machine counts: a number is given to another process in time
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)  # no two leases have the same content
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        """The one that asks."""
+        return cls(
+            platform.node(), os.getpid(), _text("/proc/sys/kernel/random/boot_id"), _pids(), _started(os.getpid())
+        )
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+    def is_here(self) -> bool:
+        """Whether it runs, or ran, where this process can see it."""
+        here = Holder.this_process()
+        return (self.host, self.boot, self.pids) == (here.host, here.boot, here.pids)
+
+    def lives(self) -> bool:
+        """Whether the process is there: only where `is_here`."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # somebody else's
+        return _started(self.pid) == self.started
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to drive a run."""
+
+    epoch: int
+    before: Holder | None  # whose lease ended without a word
+
+
+@contextmanager
+def drive(storage: Storage, silence: float = SILENCE) -> Iterator[Lease]:
+    """Be the one process that drives the run in a storage.
+
+    Args:
+        silence: seconds for which a holder on another machine may show no sign of life.
+
+    Raises:
+        RunError: another process drives it. Nothing was changed.
+    """
+    epoch, holder = latest(storage)
+    if holder is not None:
+        _refuse_if_alive(storage, epoch, holder, silence)
+    own = Holder.this_process()
+    if not storage.create(_name(epoch + 1), json.dumps(asdict(own)).encode()):
+        raise RunError(_busy(storage, "another process, which was first"))
+    for entry in list(storage.list(f"{DRIVER}/")):
+        if not entry.name.startswith(_name(epoch + 1, "")):
+            storage.remove(entry.name)
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(storage, epoch + 1, stop), daemon=True)
+    heart.start()
+    try:
+        yield Lease(epoch + 1, holder)
+    finally:
+        stop.set()
+        heart.join()
+        with suppress(StorageError):  # it counts as dead in time
+            storage.put(_name(epoch + 1, ".ended"), b"")
+
+
+def check(storage: Storage, epoch: int) -> None:
+    """Look whether the lease of this epoch still counts.
+
+    Raises:
+        Superseded: it does not.
+    """
+    for later, name in ((True, _name(epoch + 1)), (False, _name(epoch))):
+        try:
+            storage.read(name)
+        except FileNotFoundError:
+            superseded = not later
+        else:
+            superseded = later
+        if superseded:
+            raise Superseded(f"another process drives {storage.address} now: this one commits nothing more to it")
+
+
+def latest(storage: Storage) -> tuple[int, Holder | None]:
+    """The highest epoch so far (0 before the first), and who holds it; None where it was ended in order."""
+    names = {entry.name for entry in storage.list(f"{DRIVER}/")}
+    epochs = [int(name[len(DRIVER) + 1 : -len(".json")]) for name in names if name.endswith(".json")]
+    epoch = max(epochs, default=0)
+    if not epoch or _name(epoch, ".ended") in names:
+        return epoch, None
+    try:
+        return epoch, Holder(**json.loads(storage.read(_name(epoch))))
+    except FileNotFoundError:  # a later one was taken, and removed it
+        return latest(storage)
+    except (ValueError, TypeError):
+        raise RunError(
+            f"{storage.address}/{_name(epoch)}: damaged; remove it when no process works on the run"
+        ) from None
+
+
+def _refuse_if_alive(storage: Storage, epoch: int, holder: Holder, silence: float) -> None:
+    if holder.is_here():
+        if holder.lives():
+            raise RunError(_busy(storage, str(holder)))
+        return
+    beat, until = _last_beat(storage, epoch), time.monotonic() + silence
+    while time.monotonic() < until:
+        time.sleep(min(1.0, silence / 10))
+        if _last_beat(storage, epoch) != beat:
+            raise RunError(_busy(storage, str(holder)))
+
+
+def _busy(storage: Storage, who: str) -> str:
+    return f"another process is working on {storage.address} ({who}); `zhclip status` shows how far it is"
+
+
+def _last_beat(storage: Storage, epoch: int) -> bytes | None:
+    """What the holder wrote last; also changed where the lease ended or a later one was taken."""
+    with suppress(FileNotFoundError):
+        return storage.read(_name(epoch, ".ended")) + b"ended"
+    try:
+        return storage.read(_name(epoch, ".beat"))
+    except FileNotFoundError:
+        return None
+
+
+def _beat(storage: Storage, epoch: int, stop: threading.Event) -> None:
+    count = 0
+    while True:
+        count += 1
+        with suppress(StorageError):  # a storage that does not answer now may the next time
+            storage.put(_name(epoch, ".beat"), str(count).encode())
+        if stop.wait(BEAT):
+            return
+
+
+def _name(epoch: int, ending: str = ".json") -> str:
+    return f"{DRIVER}/{epoch:06d}{ending}"
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks since the machine did; "" where it is gone, dead but not yet buried, or cannot be told."""
+    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
+
+
+def _text(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    return ""
+
+
+def _pids() -> str:
+    with suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return ""

@@ -1,0 +1,125 @@
+"""A manifest: what one shard of one stage holds. Readers trust manifests alone, so a manifest is checked as it is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from foundation import __version__
+from foundation.errors import InvalidInput
+from pipeline.run.names import LEDGER
+
+RECORDED_VERSIONS = ("apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
+CONTENT_DIGITS = 12  # of a file's SHA-256, in its name
+SHARD = re.compile(r"[0-9]{6,}")
+
+
+class RunError(InvalidInput):
+    """A run that cannot be used as asked; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What one shard of one stage holds. Files are named relative to the run."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    stage: str
+    shard: str
+    digest: str  # of the recipe, up to this stage
+    counts: dict[str, Any]  # rows in and out; `sources` has them by source
+    files: dict[str, dict[str, Any]]  # name → {"bytes": int, "sha256": hex}
+    scratch: list[str] = field(default_factory=list)  # files that a later stage removes when it has used them
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The manifest as it is stored, without anything that differs between two runs on the same input."""
+        return json.dumps(self.__dict__, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def file(self, ending: str) -> str:
+        """The name of its file with an ending such as `.parquet`, its ledger aside.
+
+        Raises:
+            RunError: it names none.
+        """
+        return self._only((name for name in self.files if not is_ledger(name)), ending)
+
+    def scratch_file(self, ending: str) -> str:
+        """As `file`, of a file that a later stage removes."""
+        return self._only(self.scratch, ending)
+
+    @property
+    def ledger(self) -> str | None:
+        """The name of its ledger file; None where its stage loses no rows."""
+        return next(filter(is_ledger, self.files), None)
+
+    def _only(self, names: Collection[str] | Iterator[str], ending: str) -> str:
+        for name in names:
+            if ending_of(name) == ending:
+                return name
+        raise RunError(f"the manifest of {self.stage} {self.shard} names no {ending} file; run `zhclip verify`")
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def parse_manifest(content: bytes, address: str, name: str, folders: Collection[str]) -> Manifest:
+    """The manifest that a file holds.
+
+    Args:
+        content: of the file.
+        address: of the run, for messages.
+        name: of the file, in the run; its last part is SHARD.json.
+        folders: those that the files of its stage lie in; no manifest can name a file outside of them, or of another shard.
+
+    Raises:
+        RunError: it is damaged, or names a file that cannot be its own.
+    """
+    where = f"{address}/{name}"
+    try:
+        manifest = _MANIFEST.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        value = ".".join(map(str, first["loc"]))
+        raise RunError(_damaged(where, f"{value}: {first['msg']}" if value else str(first["msg"]))) from None
+    if name != f"{PurePosixPath(name).parent}/{manifest.shard}.json":
+        raise RunError(_damaged(where, f"it says that it is of shard {manifest.shard!r}"))
+    for file in [*manifest.files, *manifest.scratch]:
+        folder, _, last = file.rpartition("/")
+        if folder not in folders or not re.fullmatch(rf"{re.escape(manifest.shard)}(-[0-9a-f]+)?(\.[a-z0-9_]+)+", last):
+            raise RunError(_damaged(where, f"it names {file!r}, which is no file of this shard"))
+    return manifest
+
+
+def ending_of(name: str) -> str:
+    """`.parquet` of `plan/000123-3f2a9c0d1e2f.parquet`: all from the first dot of the last part on."""
+    return "." + name.rpartition("/")[2].partition(".")[2]
+
+
+def is_ledger(name: str) -> bool:
+    """Whether a file that a manifest names is a ledger."""
+    return name.startswith(f"{LEDGER}/")
+
+
+@lru_cache(maxsize=1)
+def recorded_versions() -> dict[str, str]:
+    """Versions of those packages that decide what a shard holds and are installed: a download worker has no torch."""
+    versions = {"zhclip": __version__}
+    for name in RECORDED_VERSIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _damaged(name: str, reason: str) -> str:
+    return f"{name}: damaged, no manifest of a shard ({reason}); remove it, and `zhclip curate` makes the shard again"
