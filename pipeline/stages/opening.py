@@ -70,7 +70,7 @@ def read_run(folder: str | Path, overrides: Sequence[str] = ()) -> Run:
     text = _text(storage, RECIPE_FILE)
     if text is None:
         raise RunError(
-            f"{storage.address} is not a run: it has no {RECIPE_FILE}; `zhclip curate RECIPE {storage.address}` starts one"
+            f"{storage.address} is not a run folder: it has no {RECIPE_FILE}; `zhclip curate RECIPE {storage.address}` starts one"
         )
     check_format(storage.address, _text(storage, FORMAT_FILE))
     return _run(storage, parse(Recipe, text, f"{storage.address}/{RECIPE_FILE}", overrides))

@@ -110,7 +110,7 @@ def test_a_folder_with_other_things_in_it_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(RunError, match="not empty"):
         open_run(tmp_path, recipe())
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match="not a run folder"):
         read_run(tmp_path)
 
 

@@ -88,8 +88,8 @@ def test_when_and_where_each_shard_was_done_is_noted(finished: Run) -> None:
 def test_a_file_without_a_manifest_is_not_seen(copied: Run) -> None:
     before = numbers(copied.folder)
     for view, folder in FOLDERS.items():
-        one = min((copied.folder / folder).glob("000000*.parquet"))
-        shutil.copy(one, one.with_name(one.name.replace("000000", "000099")))
+        path = min((copied.folder / folder).glob("000000*.parquet"))
+        shutil.copy(path, path.with_name(path.name.replace("000000", "000099")))
         assert numbers(copied.folder) == before, view
 
 

@@ -81,7 +81,7 @@ def test_conservation_and_completeness_see_what_is_gone(copied: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
     assert verdict(copied, rule="conservation").outcome == "failed"
-    sorted((copied / "dataset").glob("0*.json"))[0].unlink()
+    sorted((copied / "publish").glob("0*.json"))[0].unlink()
     assert verdict(copied, rule="complete").outcome == "failed"
 
 
