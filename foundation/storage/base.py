@@ -1,0 +1,86 @@
+"""Where a run lies: names and bytes. What a run needs of a disk or an object store, and nothing more.
+
+Names are relative to the storage, with `/` between their parts. There is no lock, rename, append, or folder to make: whoever
+writes a name first is settled by `create`, and everything else has a name that no two writers give different bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a listing."""
+
+    name: str
+    bytes: int
+    version: str  # differs between two contents of one name; of no meaning beyond that
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """A place for the files of a run. Picklable; safe to use from several threads and processes at a time.
+
+    Raises (every method):
+        StorageError: the storage does not answer, refuses, or is full; the message names it and the file.
+    """
+
+    @property
+    def address(self) -> str:
+        """The folder or url, as people write it, without a slash at its end."""
+        ...
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small file where there is none: of all who try, exactly one gets True, also where connections break.
+
+        The content has to be unique to the caller, or else the same for all callers: a broken connection is settled by reading
+        it back. Durable on return.
+        """
+        ...
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Write a file, whole or not at all; one that is there is replaced. Durable on return.
+
+        A `Path` is a finished local file of any size, which may be gone afterwards (moved, where that is the cheapest).
+        """
+        ...
+
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes of a file from `start` up to `end` (by default all); fewer where it ends before.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        ...
+
+    def open(self, name: str) -> pa.NativeFile:
+        """A file to read at random, as pyarrow takes it. Raises FileNotFoundError."""
+        ...
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy a file to a local path, whatever its size. Raises FileNotFoundError."""
+        ...
+
+    def copy(self, name: str, target: str) -> None:
+        """Give the content of a file a second name, replacing what has it, without moving bytes through this machine where
+        that can be done. Durable on return. Raises FileNotFoundError."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every file whose name begins with `prefix` ("" or a folder with its `/`), at any depth, in order of their names."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file; no error where there is none."""
+        ...
+
+    def scratch(self) -> Path:
+        """An existing local folder for files in the making, on the file system from which `put` costs least. Whoever makes a
+        folder in it removes it."""
+        ...
