@@ -57,7 +57,13 @@ SERVE = [
     "uvicorn>=0.38,<0.60",
 ]
 CURATE = [*DOWNLOAD, *TRANSLATE, *SCORE]
-CLOUD = ["gcsfs>=2025.3", "huggingface_hub>=1,<3", "s3fs>=2025.3"]  # fsspec loads them by name: gs, hf, s3
+CLOUD = [
+    "botocore>=1.40",  # s3fs brings it, and decides about its version
+    "gcsfs>=2025.3",  # fsspec loads it by name, for metadata at gs://
+    "huggingface_hub>=1,<3",  # hf://
+    "obstore>=0.12,<0.13",  # runs in object stores
+    "s3fs>=2025.3",  # s3://
+]
 OCR = [
     "onnxruntime>=1.20,<2",
     "rapidocr-onnxruntime>=1.4,<1.5",

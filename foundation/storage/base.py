@@ -9,9 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import pyarrow as pa
+from foundation.errors import WorkFailed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class StorageError(WorkFailed):
+    """A storage that does not answer, refuses, or is full; `errno` is the system's number, where it gave one."""
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Storage(Protocol):
 
     Raises (every method):
         StorageError: the storage does not answer, refuses, or is full; the message names it and the file.
+        ValueError: a name that no storage takes (`foundation.storage.names.checked`): a fault of the program.
     """
 
     @property
@@ -37,22 +49,23 @@ class Storage(Protocol):
         ...
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a small file where there is none: of all who try, exactly one gets True, also where connections break.
+        """Write a small file (at most 1 MiB) where there is none: of all who try, exactly one gets True. Durable on return.
 
-        The content has to be unique to the caller, or else the same for all callers: a broken connection is settled by reading
-        it back. Durable on return.
+        That holds across broken connections where the content is unique to the caller, since whose file it is, is then settled
+        by reading it back. Where all callers write the same content, more than one may get True after a broken connection.
         """
         ...
 
     def put(self, name: str, content: bytes | Path) -> None:
-        """Write a file, whole or not at all; one that is there is replaced. Durable on return.
+        """Write a file, whole or not at all; one that is there is replaced: a reader sees the old content or the new. Durable
+        on return.
 
         A `Path` is a finished local file of any size, which may be gone afterwards (moved, where that is the cheapest).
         """
         ...
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes of a file from `start` up to `end` (by default all); fewer where it ends before.
+        """The bytes of a file from `start` up to `end` (by default all); fewer, or none, where it ends before.
 
         Raises:
             FileNotFoundError: there is none.
@@ -60,7 +73,7 @@ class Storage(Protocol):
         ...
 
     def open(self, name: str) -> pa.NativeFile:
-        """A file to read at random, as pyarrow takes it. Raises FileNotFoundError."""
+        """A file to read at random, as pyarrow takes it. Raises FileNotFoundError; a later read raises OSError or StorageError."""
         ...
 
     def fetch(self, name: str, path: Path) -> None:
@@ -73,7 +86,10 @@ class Storage(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Every file whose name begins with `prefix` ("" or a folder with its `/`), at any depth, in order of their names."""
+        """Every file whose name begins with `prefix` ("" or a folder with its `/`), at any depth, in order of their names.
+
+        The order is that of code points over the whole name. Files that come or go meanwhile are in it or not.
+        """
         ...
 
     def remove(self, name: str) -> None:
