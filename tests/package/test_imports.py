@@ -29,6 +29,7 @@ EXTRAS = {
     "foundation/devices.py": ("score", "train"),
     "foundation/hub.py": ("score", "train", "translate"),
     "foundation/plots.py": ("score", "train"),
+    "foundation/storage": ("cloud",),
     "foundation/weights.py": ("score", "train", "translate"),
     "filters": (),
     "pipeline": (),
