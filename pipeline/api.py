@@ -9,10 +9,12 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from foundation.errors import InvalidInput
 from foundation.extras import need
+from foundation.storage import Disk
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.folder import Run
 from pipeline.run.names import CALIBRATION
@@ -181,7 +183,7 @@ def calibrate(
     keep: float = 0.8,
     precision: float = 0.95,
     out: str | Path | None = None,
-) -> tuple[list[Calibration], Path]:
+) -> tuple[list[Calibration], Path | str]:
     """Score a sample of a run's pairs again, true and shuffled, and write calibration.png, .json and .parquet.
 
     Args:
@@ -194,7 +196,7 @@ def calibrate(
         out: folder of the results; by default calibration/ in the run.
 
     Returns:
-        one estimate per source, and the folder that they were written to.
+        one estimate per source, and the folder (or url) that they were written to.
     """
     need("score", "zhclip calibrate")
     from pipeline.inspect.calibrate import report
@@ -203,10 +205,16 @@ def calibrate(
 
     run = _run(run)
     calibrations = estimate(run, source, sample, mismatched, seed)
-    folder = Path(out) if out else run.folder / CALIBRATION
-    report.write(run, calibrations, folder, keep, precision)
-    plot(calibrations, folder / "calibration.png", keep, precision)
-    return calibrations, folder
+    with TemporaryDirectory(prefix="zhclip-calibration-") as temporary:
+        folder = Path(out or temporary)
+        report.write(run, calibrations, folder, keep, precision)
+        plot(calibrations, folder / "calibration.png", keep, precision)
+        if out:
+            return calibrations, folder
+        for path in folder.iterdir():
+            run.storage.put(f"{CALIBRATION}/{path.name}", path)
+    is_local = isinstance(run.storage, Disk)
+    return calibrations, run.folder / CALIBRATION if is_local else f"{run.address}/{CALIBRATION}"
 
 
 def check_beam_options(options: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -158,7 +157,7 @@ def _print_retry(failed: Retry, console: Console) -> None:
     console.print(table)
 
 
-def _open(recipe: str | None, folder: Path, overrides: Sequence[str], as_json: bool) -> Run:
+def _open(recipe: str | None, folder: str, overrides: Sequence[str], as_json: bool) -> Run:
     """The run, with a recipe or its own; what of the recipe changed is printed."""
     from pipeline import load_recipe, open_run
     from pipeline.api import own_recipe

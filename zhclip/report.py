@@ -21,7 +21,7 @@ def add_command(app: typer.Typer) -> None:
 def report_command(
     run: RunFolder = None,
     run_option: RunOption = None,
-    against: Annotated[Path | None, typer.Option(help="A second run to compare with.")] = None,
+    against: Annotated[str | None, typer.Option(metavar="RUN", help="A second run to compare with.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write; default: RUN/report.html.")] = None,
     seed: Annotated[int, typer.Option(help="Seed for choosing the samples and the pairs in the galleries.")] = 0,
     cards: Annotated[int, typer.Option(help="Number of pairs in each gallery.", min=1, max=60)] = 8,
@@ -40,11 +40,12 @@ def report_command(
 
     need("report", "zhclip report")
     from pipeline.inspect.report.write import write_report
+    from pipeline.run.names import REPORT
 
-    folder = Path(named_run(run, run_option, "zhclip report RUN"))
-    path = out or folder / "report.html"
+    folder = named_run(run, run_option, "zhclip report RUN")
+    path = out or f"{folder.rstrip('/')}/{REPORT}"
     with messages().status("counting, drawing, choosing pictures …"):
-        written = write_report(folder, path, against, seed, cards, _prices(price or []), memory)
+        written = write_report(folder, out, against, seed, cards, _prices(price or []), memory)
     text = f"{path}  ({written / 2**20:.1f} MiB)"
     announce("report", f"done {text}", f"[green]done[/] {escape(text)}", path=str(path), bytes=written)
 

@@ -15,10 +15,13 @@ from foundation.log import quiet_libraries
 WORDS = "[RECIPE] [RUN]"  # how help names the words of one variadic argument
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
-RunFolder = Annotated[Path | None, typer.Argument(metavar="RUN", help="The run's folder.", show_default=False)]
+RunFolder = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="The run's folder or URL (s3://, gs://, az://).", show_default=False),
+]
 RunAddress = Annotated[
     str | None,
-    typer.Argument(metavar="RUN", help="The run's folder or URL (s3://, gs://, https://).", show_default=False),
+    typer.Argument(metavar="RUN", help="The run's folder or URL (s3://, gs://, az://, https://).", show_default=False),
 ]
 RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="The run, instead of the argument.")]
 
@@ -50,8 +53,8 @@ class BeamCommand(TyperCommand):
         return [*(piece.replace(f"[{WORDS}]...", WORDS) for piece in pieces), "[-- BEAM OPTIONS]"]
 
 
-def recipe_and_run(words: Sequence[str], option: str | None, command: str) -> tuple[str | None, Path]:
-    """The recipe (None: the one that the run was started with) and the run's folder.
+def recipe_and_run(words: Sequence[str], option: str | None, command: str) -> tuple[str | None, str]:
+    """The recipe (None: the one that the run was started with) and the run's folder or url.
 
     Of two words the first is the recipe. A single word is a recipe where it begins with `builtin:`, ends in .yaml or .yml, or is
     a file; else it is the run's folder.
@@ -70,15 +73,15 @@ def recipe_and_run(words: Sequence[str], option: str | None, command: str) -> tu
         recipe, word = words
         if names_recipe(word) and not names_recipe(recipe):
             raise InvalidInput(f"the recipe comes first: zhclip {command} {word} {recipe}")
-        return recipe, _folder(Path(word), option, command)
+        return recipe, _folder(word, option, command)
     if words and not names_recipe(words[0]):
-        return None, _folder(Path(words[0]), option, command)
+        return None, _folder(words[0], option, command)
     return (words[0] if words else None), _folder(None, option, command)
 
 
-def _folder(word: Path | None, option: str | None, command: str) -> Path:
+def _folder(word: str | None, option: str | None, command: str) -> str:
     usage = f"zhclip {command} RECIPE RUN, where RUN is a new folder or that of a run"
-    return Path(named_run(word, option, usage, " (a recipe's name ends in .yaml, or begins with builtin:)"))
+    return named_run(word, option, usage, " (a recipe's name ends in .yaml, or begins with builtin:)")
 
 
 def names_recipe(word: str) -> bool:
@@ -99,9 +102,13 @@ def named_run(word: str | Path | None, option: str | None, usage: str, hint: str
     Raises:
         InvalidInput: neither does, or they differ.
     """
-    if word is not None and option is not None and Path(word).absolute() != Path(option).absolute():
+    if word is not None and option is not None and _address(word) != _address(option):
         raise InvalidInput(f"two folders of a run: {word}, and {option} as --run; name one{hint}")
     run = word if word is not None else option
     if run is None:
         raise InvalidInput(f"which run? Name it: {usage}")
     return str(run)
+
+
+def _address(run: str | Path) -> str:
+    return str(run).rstrip("/") if "://" in str(run) else str(Path(run).absolute())

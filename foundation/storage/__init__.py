@@ -10,7 +10,7 @@ from foundation.storage.client import SCHEMES
 from foundation.storage.disk import Disk
 from foundation.storage.objects import Objects
 
-__all__ = ["Disk", "Entry", "Objects", "Storage", "StorageError", "open_storage"]
+__all__ = ["SCHEMES", "Disk", "Entry", "Objects", "Storage", "StorageError", "open_storage"]
 
 
 def open_storage(address: str | Path) -> Storage:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import EACCES, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from foundation.errors import WorkFailed
+from foundation.errors import EXIT_INVALID, WorkFailed
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+NOT_FOR_US = {EACCES, EPERM, EROFS, ENOTDIR}  # another place has to be named, or its rights changed
 
 
 class StorageError(WorkFailed):
@@ -23,6 +27,8 @@ class StorageError(WorkFailed):
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
+        if errno in NOT_FOR_US:
+            self.exit_code = EXIT_INVALID
 
 
 @dataclass(frozen=True)

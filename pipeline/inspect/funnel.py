@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from foundation.sql import connect
+from foundation.sql import connect, let_read
 from pipeline.run.counts import stage_counts
 from pipeline.run.folder import Run
 from pipeline.run.ledger import LEDGER_SCHEMA
@@ -133,8 +133,9 @@ def query_ledger(run: Run, sql: str) -> pa.Table:
     Raises:
         RunError: a ledger file is missing or damaged.
     """
-    files = [str(run.folder / name) for name in ledger_files(run)]
+    files = [f"{run.address}/{name}" for name in ledger_files(run)]
     with connect() as connection:
+        let_read(connection, run.address)
         try:
             if files:
                 connection.read_parquet(files).create_view("ledger")

@@ -34,7 +34,7 @@ MAX_SHARDS = 512  # of a block
 MIN_KEY, MAX_KEY = "", "~"  # keys that are smaller and larger than every key
 CURSOR = re.compile(rf"([a-z_]+)\.(\d{{6,}})\.([0-9a-f]{{32}}|{MAX_KEY}|)")
 FIND = """
-    select parse_filename(filename, true) as shard, key from read_parquet($files)
+    select split_part(parse_filename(filename, true), '-', 1) as shard, key from read_parquet($files)
     where {condition} and {beyond} order by shard {order}, key {order} limit {limit}
 """
 Part = tuple[str, dict[str, Any]]  # SQL, and the values bound in it, which are never written into the text

@@ -124,8 +124,8 @@ def test_a_run_is_named_by_a_word_or_by_an_option(sold: tuple[Shop, Run], tmp_pa
         (("curate", "builtin:paper"), "zhclip curate RECIPE RUN"),
         (("plan", "one", "--run", "other"), "two folders of a run: one, and other as --run"),
         (("score", "nowhere"), "nowhere is not a run folder"),
-        (("status", os.devnull), f"{os.devnull}/recipe.yaml: Not a directory"),
-        (("curate", "builtin:paper", os.devnull), f"{os.devnull}: Not a directory"),
+        (("status", os.devnull), f"{os.devnull} is not a run folder"),
+        (("curate", "builtin:paper", os.devnull), "cannot be written: Not a directory"),
         (("plan", "builtin:papers", "run"), "there is no such recipe"),
         (("plan", "r.yaml", "run", "--paralellism=2"), "No such option"),  # before `--`: the command's own
         (("retry", "run", "more"), "unexpected extra argument"),

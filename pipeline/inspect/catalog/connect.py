@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import duckdb
 import fsspec
 
 from foundation import sql
+from foundation.storage import SCHEMES
 from pipeline.inspect.catalog.write import write_catalog
 from pipeline.run.manifest import RunError
 from pipeline.run.names import CATALOG, CATALOG_SQL, FORMAT_FILE
@@ -61,12 +60,15 @@ def attach(connection: duckdb.DuckDBPyConnection, name: str, run: str | Path) ->
 
 
 def _find(connection: duckdb.DuckDBPyConnection, run: str | Path) -> Place:
-    return _remote(connection, str(run)) if "://" in str(run) else _local(Path(run))
+    scheme = str(run).partition("://")[0] if "://" in str(run) else ""
+    return _remote(connection, str(run)) if scheme and scheme not in SCHEMES else _own(connection, run)
 
 
-def _local(folder: Path) -> Place:
+def _own(connection: duckdb.DuckDBPyConnection, folder: str | Path) -> Place:
+    """A run whose manifests can be listed: its catalog is brought up to date, from manifests that were checked."""
     run = read_run(folder)
     written = write_catalog(run)
+    sql.let_read(connection, run.address)
     return Place(f"{run.address}/", f"{written.address}/{CATALOG}/", written.read(CATALOG_SQL).decode())
 
 
@@ -83,7 +85,7 @@ def _remote(connection: duckdb.DuckDBPyConnection, address: str) -> Place:
     except ImportError as error:
         raise RunError(f"{base} cannot be read: {error}; install zhclip[cloud]") from error
     check_format(address, _text(files, f"{base}{FORMAT_FILE}"))
-    connection.register_filesystem(_for_duckdb(files))
+    sql.let_read(connection, address)
     return Place(base, f"{base}{CATALOG}/", text)
 
 
@@ -92,16 +94,6 @@ def _text(files: fsspec.AbstractFileSystem, path: str) -> str | None:
         return str(files.cat_file(path).decode())
     except FileNotFoundError:
         return None
-
-
-def _for_duckdb(files: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:
-    """DuckDB asks when a file changed, which fsspec cannot tell over HTTP (files of a run never change), and leaves files to
-    Python to close, which the tasks that read ahead of them in gcsfs do not survive quietly."""
-    if type(files).modified is fsspec.AbstractFileSystem.modified:
-        files.modified = lambda path: datetime.fromtimestamp(0, UTC)  # noqa: ARG005
-    if "gs" in files.protocol:
-        files.open = partial(type(files).open, files, cache_type="readahead")
-    return files
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, location: Place, prefix: str) -> None:

@@ -1,0 +1,169 @@
+"""One process drives a run: whoever is second is refused and changes nothing, and whoever was given up commits nothing."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from foundation.storage import Disk
+from pipeline.recipe import Recipe
+from pipeline.run.attempt import begin_attempt
+from pipeline.run.folder import Run
+from pipeline.run.lease import Holder, Superseded, check, drive, latest
+from pipeline.run.manifest import RunError
+from pipeline.stages.opening import open_run
+from tests.support.paths import REPOSITORY
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from foundation.storage import Disk
+from pipeline.run.lease import drive
+with drive(Disk(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(3600)
+"""
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def held_elsewhere(storage: Disk, epoch: int = 1) -> Holder:
+    """A lease of a process on another machine."""
+    holder = Holder("elsewhere", 7, "another boot", "pid:[1]", "12")
+    assert storage.create(f".driver/{epoch:06d}.json", json.dumps(asdict(holder)).encode())
+    storage.put(f".driver/{epoch:06d}.beat", b"1")
+    return holder
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Disk:
+    return Disk(tmp_path / "run")
+
+
+def test_a_second_driver_is_refused_and_changes_nothing(storage: Disk) -> None:
+    with drive(storage) as lease:
+        assert (lease.epoch, lease.before) == (1, None)
+        before = files(storage.folder)
+        with (
+            pytest.raises(RunError, match=rf"another process is working on .*process {os.getpid()} on"),
+            drive(storage),
+        ):
+            pass
+        assert files(storage.folder) == before
+    with drive(storage) as lease:
+        assert (lease.epoch, lease.before) == (2, None)
+
+
+def test_a_driver_that_was_killed_on_this_machine_is_followed_at_once(storage: Disk) -> None:
+    command = [sys.executable, "-c", HOLD, str(storage.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(RunError, match=rf"process {process.pid} on"), drive(storage):
+            pass
+        process.send_signal(signal.SIGSTOP)  # it may go on at any time
+        with pytest.raises(RunError, match="another process"), drive(storage):
+            pass
+        process.kill()
+        process.wait()
+        with drive(storage, silence=3600) as lease:
+            assert lease.epoch == 2 and lease.before is not None and lease.before.pid == process.pid
+
+
+def test_a_driver_elsewhere_that_shows_no_sign_of_life_is_followed(storage: Disk) -> None:
+    holder = held_elsewhere(storage)
+    with drive(storage, silence=0.3) as lease:
+        assert (lease.epoch, lease.before) == (2, holder)
+        assert not any(".driver/000001" in entry.name for entry in storage.list())
+
+
+def test_a_driver_elsewhere_that_lives_is_not(storage: Disk) -> None:
+    held_elsewhere(storage)
+    stop = threading.Event()
+
+    def beat() -> None:
+        count = 1
+        while not stop.wait(0.01):
+            count += 1
+            storage.put(".driver/000001.beat", str(count).encode())
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        with pytest.raises(RunError, match="process 7 on elsewhere"), drive(storage, silence=3600):
+            pass
+    finally:
+        stop.set()
+        beating.join()
+
+
+def test_a_lease_that_ends_while_it_is_watched_is_no_silence(storage: Disk) -> None:
+    """Whoever sees the change is refused, and starts again: that is simpler than to guess who else saw it."""
+    held_elsewhere(storage)
+    storage.put(".driver/000001.ended", b"")
+    assert latest(storage) == (1, None)
+
+
+def _try_to_drive(folder: Path, start: object, won: object, go_on: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    try:
+        with drive(Disk(folder)) as lease:
+            won.put(lease.epoch)  # type: ignore[attr-defined]
+            go_on.wait()  # type: ignore[attr-defined]
+    except RunError:
+        won.put(0)  # type: ignore[attr-defined]
+
+
+def test_of_eight_that_start_at_once_one_drives(storage: Disk) -> None:
+    context = multiprocessing.get_context("fork")
+    start, go_on, won = context.Barrier(8), context.Event(), context.Queue()
+    processes = [context.Process(target=_try_to_drive, args=(storage.folder, start, won, go_on)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    epochs = sorted(won.get() for _ in processes)
+    go_on.set()
+    for process in processes:
+        process.join()
+    assert epochs == [0] * 7 + [1]
+
+
+def test_under_an_epoch_that_passed_nothing_is_committed(tmp_path: Path) -> None:
+    source = {"kind": "wukong", "files": ["x.csv"]}
+    run = open_run(tmp_path / "run", Recipe.model_validate({"sources": {"wukong": source}}))[0]
+    with drive(run.storage) as lease:
+        stale = replace(run, epoch=lease.epoch)
+        assert commit(stale, "000000")
+    for _ in range(2):  # also where the epoch that followed has passed as well
+        with drive(run.storage) as lease:
+            assert commit(replace(run, epoch=lease.epoch), f"00000{lease.epoch}")
+        with pytest.raises(Superseded):
+            commit(stale, "000009")
+        with pytest.raises(Superseded):
+            check(run.storage, stale.epoch or 0)
+    assert "000009" not in run.done("select")
+
+
+def commit(run: Run, shard: str) -> bool:
+    with begin_attempt(run, "select", shard) as attempt:
+        attempt.output(".parquet").write_bytes(shard.encode())
+        return attempt.commit({"in": 0, "out": 0})
+
+
+def test_a_damaged_lease_is_named(storage: Disk) -> None:
+    storage.put(".driver/000001.json", b"{")
+    with (
+        pytest.raises(RunError, match=r"\.driver/000001\.json: damaged; remove it when no process works on the run"),
+        drive(storage),
+    ):
+        pass

@@ -1,0 +1,150 @@
+"""What killed processes leave goes, what is still needed comes back, and nothing else is touched."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from foundation.storage import Disk
+from pipeline.recipe import Recipe
+from pipeline.run.attempt import begin_attempt
+from pipeline.run.folder import Run
+from pipeline.run.manifest import RunError
+from pipeline.runners.housekeeping import tidy
+from pipeline.stages.opening import open_run, read_run, run_of
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe.model_validate({"sources": {"wukong": {"kind": "wukong", "files": ["x.csv"], **changes}}})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return open_run(tmp_path / "run", recipe())[0]
+
+
+def commit(run: Run, stage: str, shard: str = "000000", content: bytes = b"abc") -> bool:
+    with begin_attempt(run, stage, shard) as attempt:
+        attempt.output(".parquet").write_bytes(content)
+        attempt.ledger([])
+        return attempt.commit({"in": 0, "out": 0})
+
+
+def names(run: Run) -> set[str]:
+    return {entry.name for entry in run.storage.list() if not entry.name.startswith((".driver/", "times/"))}
+
+
+def test_what_no_manifest_names_goes_and_what_is_no_file_of_a_shard_stays(run: Run) -> None:
+    for stage in ("score", "select"):
+        commit(run, stage)
+    before = names(run)
+    orphans = [
+        "score/000000-0123456789ab.parquet",
+        "ledger/score/000007-0123456789ab.parquet",
+        "download/.writing-0123abcd",
+    ]
+    foreign = ["score/notes.txt", "score/000001.parquet.bak", "thesis.txt", "ledger/mine/000000-0123456789ab.parquet"]
+    for name in [*orphans, *foreign, ".attempts/score-000003-abc/half"]:
+        (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.folder / name).write_bytes(b"12345")
+    tidied = tidy(run)
+    assert names(run) == before.union(foreign)
+    assert (tidied.files, tidied.bytes, tidied.shards) == (3, 15, 0)
+
+
+def test_manifests_of_another_recipe_go_where_their_stage_is_cheap(run: Run) -> None:
+    """A zhclip of another version may have made them; what took long is refused instead of removed."""
+    other = run_of(run.folder, recipe(min_score=0.5))
+    assert commit(other, "select", "000004")
+    assert tidy(run).shards == 0
+    assert not run.manifest_entries("select")
+
+
+def test_a_worker_of_another_recipe_keeps_nobody_from_committing(run: Run) -> None:
+    """Its manifest does not count, is not read, and gives way."""
+    stale = run_of(run.folder, recipe(min_score=0.5))
+    assert commit(stale, "select", content=b"stale")
+    assert run.done("select") == set() and run.manifests("select") == []
+    assert commit(run, "select", content=b"right")
+    assert run.done("select") == {"000000"} and run.storage.read(run.file("select", "000000")) == b"right"
+
+
+@pytest.mark.parametrize(
+    "name", ["../victim", "/etc/victim", "score/000000-0123456789ab.parquet", "select/../../victim", "recipe.yaml"]
+)
+def test_a_manifest_names_files_of_its_own_alone(run: Run, name: str) -> None:
+    """Runs are handed around: what a manifest names is read, hashed, and removed when the recipe changes."""
+    victim = run.folder.parent / "victim"
+    victim.write_text("precious")
+    assert commit(run, "select")
+    manifest = run.folder / "select/000000.json"
+    for key in ('"files": {', '"scratch": ['):
+        text = manifest.read_text()
+        entry = f'"{name}": {{"bytes": 1, "sha256": ""}},' if key.endswith("{") else f'"{name}"'
+        manifest.write_text(text.replace(key, key + entry))
+        for use in (
+            lambda: read_run(run.folder).manifests("select"),
+            lambda: open_run(run.folder, recipe(min_score=0.5)),
+        ):
+            with pytest.raises(RunError, match=r"select/000000.json: damaged, .* it names .* no file of this shard"):
+                use()
+        manifest.write_text(text)
+    assert victim.read_text() == "precious"
+
+
+def test_a_stage_may_lie_on_another_disk(run: Run) -> None:
+    elsewhere = Path("/dev/shm", f"zhclip-{run.folder.parent.name}")
+    if not elsewhere.parent.is_dir() or elsewhere.parent.stat().st_dev == run.folder.stat().st_dev:
+        pytest.skip("needs /dev/shm on a disk of its own")
+    elsewhere.mkdir()
+    try:
+        (run.folder / "select").symlink_to(elsewhere)
+        assert commit(run, "select")
+        assert run.storage.read(run.file("select", "000000")) == b"abc"
+        assert tidy(run).files == 0
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+class Killed(BaseException):
+    """A process that ends here."""
+
+
+class Dying(Disk):
+    """A disk whose process is killed at a write."""
+
+    writes: list[int]
+
+    def _count(self) -> None:
+        self.writes[0] -= 1
+        if self.writes[0] < 0:
+            raise Killed
+
+    def create(self, name: str, content: bytes) -> bool:
+        """As on any disk, unless this is the write."""
+        self._count()
+        return super().create(name, content)
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """As on any disk, unless this is the write."""
+        self._count()
+        super().put(name, content)
+
+
+@pytest.mark.parametrize("writes", range(6))
+def test_a_start_that_was_killed_before_any_write_is_started_again(
+    tmp_path: Path, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Dying.writes = [writes]
+    monkeypatch.setattr("pipeline.stages.opening.open_storage", lambda folder: Dying(Path(folder)))
+    try:
+        open_run(tmp_path / "run", recipe())
+    except Killed:
+        pass
+    monkeypatch.undo()
+    for entry in list(Disk(tmp_path / "run").list(".driver/")):  # its process is gone: here it is still this one
+        Disk(tmp_path / "run").remove(entry.name)
+    run, _ = open_run(tmp_path / "run", recipe())
+    assert read_run(run.folder).recipe == recipe()
