@@ -16,8 +16,10 @@ from foundation.storage.names import checked
 SCHEMES = ("s3", "gs", "az", "memory")
 SETTINGS = ("AWS_", "GOOGLE_", "AZURE_")
 """How the names of the environment's variables begin that decide about a connection."""
+PATIENCE = 60.0  # seconds after which a storage that does not answer is an error
 NOT_OURS = {408, 429}
 """Statuses among 400 to 499 that are no answer to what was asked, and go away."""
+REFUSALS = {401, 403}
 
 _URL = re.compile(rf"({'|'.join(SCHEMES)})://([^/]*)/?(.*?)/*")
 _STATUS = re.compile(r"status(?: code)?: (\d{3})")
@@ -93,7 +95,7 @@ def _client(scheme: str, bucket: str, repeats: bool, settings: frozenset[tuple[s
     options: dict[str, Any] = {
         "retry_config": {
             "max_retries": 100 if repeats else 0,
-            "retry_timeout": timedelta(seconds=50),
+            "retry_timeout": timedelta(seconds=PATIENCE),
             "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2},
         },
         "client_options": {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)},
@@ -191,7 +193,7 @@ def reason(error: Exception) -> str:
 
     code = _CODE.search(str(error))
     answer = code[1] if code else status(error)
-    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+    if isinstance(error, exceptions.PermissionDeniedError) or status(error) in REFUSALS:
         return f"the server refuses it ({answer or 'no permission'}); give these credentials the right to read and write there"
     if isinstance(error, FileNotFoundError) or lacks_bucket(error):
         return f"there is no such bucket ({answer or 'not found'}); make it, or correct the address"
