@@ -311,7 +311,7 @@ class StorageTests:
             writing = threads.submit(write)
             while not done.is_set():
                 content = storage.read("changing")
-                assert content == content[:1] * 1_000_000
+                assert len(content) == 1_000_000 and len(set(content)) == 1
             writing.result()
         assert storage.read("changing") == b"t" * 1_000_000
 
@@ -336,6 +336,6 @@ class SharedStorageTests(StorageTests):
             process.kill()
             process.communicate()
             content = storage.read("changing")
-            assert content == content[:1] * 2_000_000
+            assert len(content) == 2_000_000 and len(set(content)) == 1
         rest = [entry.name for entry in storage.list() if entry.name != "changing"]
         assert all(name.startswith(".writing-") for name in rest)  # a disk's, for a collector
