@@ -19,6 +19,11 @@ SETTINGS = ("AWS_", "GOOGLE_", "AZURE_")
 PATIENCE = 60.0  # seconds after which a storage that does not answer is an error
 NOT_OURS = {408, 429}
 """Statuses among 400 to 499 that are no answer to what was asked, and go away."""
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS to a file of a service account",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 REFUSALS = {401, 403}
 
 _URL = re.compile(rf"({'|'.join(SCHEMES)})://([^/]*)/?(.*?)/*")
@@ -89,6 +94,7 @@ def client(location: Location, *, repeats: bool = True) -> Any:
 @lru_cache(maxsize=64)
 def _client(scheme: str, bucket: str, repeats: bool, settings: frozenset[tuple[str, str]]) -> Any:  # noqa: ARG001
     from obstore import store  # heavy
+    from obstore.exceptions import BaseError
 
     if scheme == "memory":
         return _memory(bucket)
@@ -100,11 +106,16 @@ def _client(scheme: str, bucket: str, repeats: bool, settings: frozenset[tuple[s
         },
         "client_options": {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)},
     }
-    if scheme == "gs":
-        return store.GCSStore(bucket, **options)
-    if scheme == "az":
-        return store.AzureStore(bucket, **options)
-    return store.S3Store(bucket, **_with_amazon(options))
+    try:
+        if scheme == "gs":
+            return store.GCSStore(bucket, **options)
+        if scheme == "az":
+            return store.AzureStore(bucket, **options)
+        return store.S3Store(bucket, **_with_amazon(options))
+    except BaseError as error:
+        # The first line names what lacks or is wrong, and not what it holds.
+        problem = str(error).partition("\n")[0].partition(" error: ")[2]
+        raise InvalidInput(f"{scheme}:// cannot be used: {problem}; set {CREDENTIALS[scheme]}") from None
 
 
 @cache
@@ -149,8 +160,8 @@ class Profile:
             ) from error
         if credentials is None:
             raise InvalidInput(
-                "s3:// has no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE,"
-                " or AWS_SKIP_SIGNATURE=true for a bucket that anyone may read"
+                f"s3:// has no credentials: set {CREDENTIALS['s3']}, or AWS_SKIP_SIGNATURE=true for a bucket"
+                " that anyone may read"
             )
         self._credentials = credentials
 
@@ -193,6 +204,8 @@ def reason(error: Exception) -> str:
 
     code = _CODE.search(str(error))
     answer = code[1] if code else status(error)
+    if "performing token request" in str(error):
+        return f"there are no credentials for it; set those of the cloud ({CREDENTIALS['gs']}; {CREDENTIALS['az']})"
     if isinstance(error, exceptions.PermissionDeniedError) or status(error) in REFUSALS:
         return f"the server refuses it ({answer or 'no permission'}); give these credentials the right to read and write there"
     if isinstance(error, FileNotFoundError) or lacks_bucket(error):

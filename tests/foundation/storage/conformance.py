@@ -107,6 +107,7 @@ class StorageTests:
     """What one process may expect. A class that inherits it has a fixture `address`, of an empty storage."""
 
     large = 64 << 20  # bytes
+    many = 1100  # files; S3 lists 1000 at a time
 
     @pytest.fixture
     def storage(self, address: str) -> Storage:
@@ -199,7 +200,7 @@ class StorageTests:
         assert all(entry.bytes == len(entry.name.encode()) for entry in storage.list())
 
     def test_a_listing_of_many(self, storage: Storage) -> None:
-        names = [f"many/{number % 7}/{number:05d}" for number in range(1100)]  # S3 gives 1000 at a time
+        names = [f"many/{number % 7}/{number:05d}" for number in range(self.many)]
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda name: storage.put(name, b""), names))
         assert [entry.name for entry in storage.list("many/")] == sorted(names)

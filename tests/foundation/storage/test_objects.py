@@ -87,7 +87,7 @@ class TestMemory(StorageTests):
 
 
 class TestMoto(SharedStorageTests):
-    large = 20 << 20  # it is slow, and knows parts all the same
+    large, many = 20 << 20, 100  # it is slow; versitygw has the large ones
 
     @pytest.fixture
     def address(self, moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -203,18 +203,18 @@ def test_a_server_that_is_killed_in_a_race_and_comes_back(tmp_path: Path, monkey
 
 
 def test_a_file_that_is_replaced_while_it_is_read_in_parts(s3: Objects, tmp_path: Path) -> None:
-    size = 3 * objects.PART
+    size = 2 * objects.PART + 1
     s3.put("a", b"a" * size)
     with s3.open("a") as file:
         file.read(10)
         s3.put("a", b"b" * size)
         with pytest.raises(StorageError, match="a cannot be read: it was replaced meanwhile"):
-            file.read_at(10, 2 * objects.PART)
+            file.read_at(10, objects.PART)
     done = threading.Event()
 
     def write() -> None:
         try:
-            for letter in b"cdefg":
+            for letter in b"cdef":
                 s3.put("a", bytes([letter]) * size)
         finally:
             done.set()
@@ -303,6 +303,32 @@ def test_credentials_and_endpoint_of_a_profile(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(InvalidInput, match="s3:// has no credentials: set AWS_ACCESS_KEY_ID"):
         s3.read("a")
+
+
+@pytest.mark.parametrize(
+    ("address", "settings", "expected"),
+    [
+        ("az://container", {}, "az:// cannot be used: Account must be specified; set AZURE_STORAGE_ACCOUNT_NAME and"),
+        (
+            "az://container",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "account", "AZURE_STORAGE_ACCOUNT_KEY": "hunter2 "},
+            "az:// cannot be used: Invalid Access Key",
+        ),
+        (
+            "gs://bucket",
+            {"GOOGLE_APPLICATION_CREDENTIALS": "/none.json"},
+            "gs:// cannot be used: Unable to open service account file from /none.json",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    address: str, settings: dict[str, str], expected: str, moto: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_environment(moto, monkeypatch, **settings)
+    for attempt in every_request(Objects(address)):
+        with pytest.raises(InvalidInput) as raised:
+            attempt()
+        assert str(raised.value).startswith(expected) and "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
