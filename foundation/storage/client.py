@@ -16,8 +16,15 @@ from foundation.storage.names import checked
 SCHEMES = ("s3", "gs", "az", "memory")
 SETTINGS = ("AWS_", "GOOGLE_", "AZURE_")
 """How the names of the environment's variables begin that decide about a connection."""
+PATIENCE = 60.0  # seconds after which a storage that does not answer is an error
 NOT_OURS = {408, 429}
 """Statuses among 400 to 499 that are no answer to what was asked, and go away."""
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS to a file of a service account",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+REFUSALS = {401, 403}
 
 _URL = re.compile(rf"({'|'.join(SCHEMES)})://([^/]*)/?(.*?)/*")
 _STATUS = re.compile(r"status(?: code)?: (\d{3})")
@@ -87,22 +94,28 @@ def client(location: Location, *, repeats: bool = True) -> Any:
 @lru_cache(maxsize=64)
 def _client(scheme: str, bucket: str, repeats: bool, settings: frozenset[tuple[str, str]]) -> Any:  # noqa: ARG001
     from obstore import store  # heavy
+    from obstore.exceptions import BaseError
 
     if scheme == "memory":
         return _memory(bucket)
     options: dict[str, Any] = {
         "retry_config": {
             "max_retries": 100 if repeats else 0,
-            "retry_timeout": timedelta(seconds=50),
+            "retry_timeout": timedelta(seconds=PATIENCE),
             "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2},
         },
         "client_options": {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(seconds=60)},
     }
-    if scheme == "gs":
-        return store.GCSStore(bucket, **options)
-    if scheme == "az":
-        return store.AzureStore(bucket, **options)
-    return store.S3Store(bucket, **_with_amazon(options))
+    try:
+        if scheme == "gs":
+            return store.GCSStore(bucket, **options)
+        if scheme == "az":
+            return store.AzureStore(bucket, **options)
+        return store.S3Store(bucket, **_with_amazon(options))
+    except BaseError as error:
+        # The first line names what lacks or is wrong, and not what it holds.
+        problem = str(error).partition("\n")[0].partition(" error: ")[2]
+        raise InvalidInput(f"{scheme}:// cannot be used: {problem}; set {CREDENTIALS[scheme]}") from None
 
 
 @cache
@@ -147,8 +160,8 @@ class Profile:
             ) from error
         if credentials is None:
             raise InvalidInput(
-                "s3:// has no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE,"
-                " or AWS_SKIP_SIGNATURE=true for a bucket that anyone may read"
+                f"s3:// has no credentials: set {CREDENTIALS['s3']}, or AWS_SKIP_SIGNATURE=true for a bucket"
+                " that anyone may read"
             )
         self._credentials = credentials
 
@@ -191,7 +204,9 @@ def reason(error: Exception) -> str:
 
     code = _CODE.search(str(error))
     answer = code[1] if code else status(error)
-    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+    if "performing token request" in str(error):
+        return f"there are no credentials for it; set those of the cloud ({CREDENTIALS['gs']}; {CREDENTIALS['az']})"
+    if isinstance(error, exceptions.PermissionDeniedError) or status(error) in REFUSALS:
         return f"the server refuses it ({answer or 'no permission'}); give these credentials the right to read and write there"
     if isinstance(error, FileNotFoundError) or lacks_bucket(error):
         return f"there is no such bucket ({answer or 'not found'}); make it, or correct the address"

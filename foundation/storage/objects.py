@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foundation.extras import need
+from foundation.storage import client as connection
 from foundation.storage.base import Entry, StorageError
 from foundation.storage.client import Passing, client, is_passing, lacks_bucket, located, reason, status
 from foundation.storage.names import checked, checked_prefix, checked_range
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PATIENCE = 60.0  # seconds after which a storage that does not answer is an error
 PART = 8 << 20  # bytes of one request, so that each is done long before it times out
 PARTS = 9_000  # of one upload; S3 takes 10,000
 UPLOADS = 4  # parts that are on their way at a time
@@ -82,13 +82,13 @@ class Objects:
             return _as_one(lambda: b"".join(self._parts(name)))
         if end is not None and 0 < end - start <= PART:
             return self._range(name, start, end)
-        return _as_one(lambda: self._long_range(name, start, end))
+        return _as_one(lambda: self._rest(name, start, end))
 
     def open(self, name: str) -> pa.NativeFile:
         import pyarrow as pa  # heavy
 
         size, tag = self._size(name)
-        return pa.PythonFile(Reader(size, lambda start, end: self._range(name, start, end, tag)), mode="r")
+        return pa.PythonFile(Reader(size, lambda start, end: self._span(name, start, end, tag)), mode="r")
 
     def fetch(self, name: str, path: Path) -> None:
         _as_one(lambda: self._fetch(name, path))
@@ -96,14 +96,15 @@ class Objects:
     def copy(self, name: str, target: str) -> None:
         import obstore
 
+        source, key = self._key(name), self._key(target)
         size, _ = self._size(name)
+        if source == key:  # S3 refuses that
+            return
         if size > COPIED:
             self._carry(name, target)
-            return
-        source, key = self._key(name), self._key(target)
-        self._again(
-            f"be copied to {self.url}/{target}", name, lambda: obstore.copy(self._client, source, key), absent=True
-        )
+        else:
+            what = f"be copied to {self.url}/{target}"
+            self._again(what, name, lambda: obstore.copy(self._client, source, key), absent=True)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         import obstore
@@ -164,10 +165,12 @@ class Objects:
 
         return self._again("be read", name, attempt, absent=True)
 
-    def _long_range(self, name: str, start: int, end: int | None) -> bytes:
-        size, tag = self._size(name)
-        end = size if end is None else min(end, size)
+    def _span(self, name: str, start: int, end: int, tag: str | None) -> bytes:
         return b"".join(self._range(name, at, min(at + PART, end), tag) for at in range(start, end, PART))
+
+    def _rest(self, name: str, start: int, end: int | None) -> bytes:
+        size, tag = self._size(name)
+        return self._span(name, start, size if end is None else min(end, size), tag)
 
     def _fetch(self, name: str, path: Path) -> None:
         parts = self._parts(name)
@@ -209,7 +212,7 @@ class Objects:
         """
         from obstore import exceptions
 
-        until, pause = time.monotonic() + PATIENCE, 0.1
+        until, pause = time.monotonic() + connection.PATIENCE, 0.1
         while True:
             try:
                 return work()
