@@ -94,7 +94,7 @@ def drive(storage: Storage, silence: float = SILENCE) -> Iterator[Lease]:
     if not storage.create(_name(epoch + 1), json.dumps(asdict(own)).encode()):
         raise RunError(_busy(storage, "another process, which was first"))
     for entry in list(storage.list(f"{DRIVER}/")):
-        if not entry.name.startswith(_name(epoch + 1, "")):
+        if entry.name[len(DRIVER) + 1 :][:1].isdigit() and not entry.name.startswith(_name(epoch + 1, "")):
             storage.remove(entry.name)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(storage, epoch + 1, stop), daemon=True)

@@ -5,6 +5,7 @@ Sent from outside, a signal may come late on a busy machine: such a small traini
 
 import os
 import runpy
+import signal
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ from trainer.log import TrainingLog
 
 if __name__ == "__main__":
     number, step = int(sys.argv[1]), int(sys.argv[2])
+    signal.signal(number, signal.SIG_DFL)  # below nohup a training ignores SIGHUP, as it should
     sys.argv = sys.argv[3:]
     log_step = TrainingLog.step
 

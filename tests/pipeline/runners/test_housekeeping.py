@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_a_manifest_names_files_of_its_own_alone(run: Run, name: str) -> None:
             lambda: read_run(run.folder).manifests("select"),
             lambda: open_run(run.folder, recipe(min_score=0.5)),
         ):
-            with pytest.raises(RunError, match=r"select/000000.json: damaged, .* it names .* no file of this shard"):
+            with pytest.raises(RunError, match=r"select/000000.json: damaged, .*it names .* no file of this shard"):
                 use()
         manifest.write_text(text)
     assert victim.read_text() == "precious"
@@ -129,7 +130,8 @@ class Dying(Disk):
 
     def put(self, name: str, content: bytes | Path) -> None:
         """As on any disk, unless this is the write."""
-        self._count()
+        if not name.endswith(".beat"):
+            self._count()
         super().put(name, content)
 
 
@@ -139,10 +141,8 @@ def test_a_start_that_was_killed_before_any_write_is_started_again(
 ) -> None:
     Dying.writes = [writes]
     monkeypatch.setattr("pipeline.stages.opening.open_storage", lambda folder: Dying(Path(folder)))
-    try:
+    with suppress(Killed):
         open_run(tmp_path / "run", recipe())
-    except Killed:
-        pass
     monkeypatch.undo()
     for entry in list(Disk(tmp_path / "run").list(".driver/")):  # its process is gone: here it is still this one
         Disk(tmp_path / "run").remove(entry.name)
