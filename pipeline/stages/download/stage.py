@@ -55,19 +55,12 @@ class Download(Stage):
         return plan_shards(run)
 
     def process(self, run: Run, item: Item) -> None:
-        """Download a shard in a child process, again where the child died, and commit tar, table and ledger together.
+        """Download a shard and commit tar, table and ledger together.
 
         Raises:
-            ShardFailed: every attempt that the recipe allows died or ran out of time.
+            ShardFailed: this machine cannot download.
         """
-        for number in range(run.recipe.limits.attempts):
-            with run.attempt(self.name, item.name) as attempt:
-                try:
-                    self.make(attempt, item)
-                    break
-                except ShardFailed:
-                    if number + 1 == run.recipe.limits.attempts:
-                        raise
+        super().process(run, item)
         resume.forget(run, item.name)
 
     def make(self, attempt: Attempt, item: Item) -> None:
@@ -96,7 +89,7 @@ def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Tab
     before = resume.kept(run, shard)
     rows = pairs if before is None else pairs.filter(pc.invert(pc.is_in(pairs["key"], before["key"])))
     folders = {name: source.image_folders for name, source in run.recipe.sources.items() if source.image_folders}
-    outcomes = download_shard(rows, attempt.folder, run.recipe.download, folders)
+    outcomes = download_shard(rows, attempt.folder, run.recipe.download, folders, run.recipe.limits.attempts)
     if before is None:
         return outcomes
     joined = resume.join(run, shard, before, outcomes, attempt.folder / "images.tar")
