@@ -31,6 +31,7 @@ from pipeline.recipe.download import Download
 from pipeline.run.files import sync_file
 from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import BLOCK, TarWriter
+from pipeline.sources.columns import to_text
 from pipeline.stages.download.guard import Deadline
 from pipeline.stages.download.journal import JOURNAL, Answers, read_notes
 from pipeline.stages.download.writer import OUTCOME_SCHEMA
@@ -78,6 +79,7 @@ def download_shard(
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     keys, answers = rows["key"].to_pylist(), Answers()
+    answers.fail(_not_utf8(rows), "url_malformed", "not UTF-8")
     deadline, fruitless = Deadline(config.shard_deadline), 0
     while (left := answers.left(keys)) and (seconds := deadline.left()) > 0 and fruitless < attempts:
         suspects = answers.suspects(left)
@@ -107,6 +109,13 @@ def _check_keys(keys: pa.ChunkedArray) -> None:
     valid = pc.all(pc.match_substring_regex(keys, "^[0-9a-f]{32}$")).as_py() is not False
     if not valid or keys.null_count or pc.count_distinct(keys).as_py() < len(keys):
         raise ValueError("keys must be 32 hexadecimal digits each, and unique")
+
+
+def _not_utf8(rows: pa.Table) -> list[str]:
+    """Keys of rows whose url is no text: Parquet files may hold any bytes, and readers take them as they are."""
+    content = rows["url"].cast(pa.binary())
+    sound = pc.fill_null(pc.equal(content, to_text(content).cast(pa.binary())), True)
+    return rows["key"].filter(pc.invert(sound)).to_pylist()
 
 
 def order(

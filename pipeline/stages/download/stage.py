@@ -17,6 +17,7 @@ from pipeline.run.folder import Attempt, Item, Run
 from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED, Outcome
 from pipeline.run.parquet import write_parquet
+from pipeline.sources.columns import to_text
 from pipeline.stages.base import Stage, TooMuchFailed, View, handed_on, without
 from pipeline.stages.download import resume
 from pipeline.stages.download.shard import ShardFailed, download_shard
@@ -107,6 +108,8 @@ def _download(run: Run, shard: str, attempt: Attempt) -> None:
         raise ShardFailed(f"shard {shard}: {counts}, or in another order")
     failed = pc.not_equal(outcomes["status"], "ok")
     lost, failures = pairs.filter(failed), outcomes.filter(failed)
+    readable = to_text(lost["url"].cast(pa.binary()))  # the ledger is text, also of a url that is not
+    lost = lost.set_column(lost.schema.get_field_index("url"), "url", readable)
     attempt.output(".tar", written="images.tar")
     attempt.output(".parquet", written="images.parquet")
     attempt.ledger(entries(lost, "download", FAILED, as_lists(failures["reason"]), failures["detail"]))

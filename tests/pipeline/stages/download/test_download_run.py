@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Run, curate, failed_downloads, retry, verify
@@ -100,6 +101,19 @@ def test_a_url_that_kills_the_downloader_is_in_the_ledger_and_the_run_goes_on(
     run = curate(recipe_of(web, tmp_path, 10), tmp_path / "run", workers=1)
     assert downloads_lost(run) == {"downloader_died": 1} and published(run) == 9
     assert verify(run).problems == []
+
+
+def test_a_url_that_is_no_text_is_in_the_ledger_as_text(web: Web, tmp_path: Path) -> None:
+    paths = paths_in_key_order(web, 5)
+    recipe = recipe_of(web, tmp_path, 5)
+    urls = [f"http://{web.host}{path}".encode() for path in paths[1:]] + [b"http://a.example/\xc3\x28.jpg"]
+    texts = pa.array(urls, pa.binary()).view(pa.string())  # as readers of Parquet take them: unchecked
+    pq.write_table(pa.table({"url": texts, "caption": list(map(caption_of, range(5)))}), tmp_path / "pairs.parquet")
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("pairs.csv", "pairs.parquet"), encoding="utf-8")
+    run = curate(recipe, tmp_path / "run", workers=1)
+    (lost,) = query_ledger(run, "select url, reasons, detail from ledger").to_pylist()
+    assert lost == {"url": "http://a.example/\ufffd(.jpg", "reasons": ["url_malformed"], "detail": "not UTF-8"}
+    assert published(run) == 4 and verify(run).problems == []
 
 
 def test_a_machine_that_kills_every_downloader_stops_the_run(

@@ -118,6 +118,17 @@ def test_a_row_whose_writer_raises_is_found_to_be_lost(
     check_tar(tmp_path / "images.tar", table)
 
 
+def test_a_url_that_is_no_text_fails_alone(web: Web, tmp_path: Path) -> None:
+    urls = [web.put("/1", Answer(photo(1))).encode(), None, b"http://a.example/\xc3\x28.jpg", "http://猫".encode()[:-1]]
+    rows = rows_of([None] * len(urls))
+    texts = pa.chunked_array([pa.array(urls, pa.binary()).view(pa.string())])  # as a Parquet file's, unchecked
+    rows = rows.set_column(rows.column_names.index("url"), "url", texts)
+    table = download_shard(rows, tmp_path, web.config())
+    assert table["reason"].to_pylist() == [None, *["url_malformed"] * 3]
+    assert table["detail"].to_pylist() == [None, "no url", "not UTF-8", "not UTF-8"]
+    check_tar(tmp_path / "images.tar", table)
+
+
 def endless(web: Web) -> str:
     """The url of an image that goes on for minutes."""
     return web.put("/endless", Answer(bytes(10_000), drip=0.05))
