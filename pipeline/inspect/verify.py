@@ -130,7 +130,10 @@ def _sha256(path: Path) -> str:
 
 def _check_published(run: Run, manifest: Manifest) -> Iterator[str]:
     """Rebuilds every member of a tar from the index and compares: a difference is traced to its key."""
-    tar_path, index_path = (run.folder / manifest.file(ending) for ending in (".tar", ".parquet"))
+    tar, index = manifest.find(".tar"), manifest.find(".parquet")
+    if tar is None or index is None:
+        return
+    tar_path, index_path = run.folder / tar, run.folder / index
     if not (tar_path.exists() and index_path.exists()):
         return
     try:

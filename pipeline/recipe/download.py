@@ -33,6 +33,8 @@ REASONS: dict[str, str] = {
     "too_many_pixels": "more pixels than `max_pixels`, by the header or after resizing",
     "too_small": "the shorter side (of the crop, where the url names one) is below `min_side`",
     "crop_outside": "the part that the url's #xywh= names lies outside the image, or is empty",
+    "shard_deadline": "the shard's time (`shard_deadline`) was over before the image was there; `detail` says how long it had",
+    "downloader_died": "the downloading process died with this row in hand, or again and again before the row's turn",
     "lost_by_downloader": "img2dataset gave no answer for the row",
     "other": "anything else; `detail` says what",
 }
@@ -59,7 +61,13 @@ class Download(Config):
     deadline: float = value(
         30.0, "longest time for one image: name lookup, redirects, pauses, retries and body", "s", gt=0
     )
-    shard_deadline: float = value(1800.0, "a shard that takes longer is stopped and counts as failed", "s", gt=0)
+    shard_deadline: float = value(
+        1800.0,
+        "longest time for one shard: then requests in flight are given up and no others begun, what came is kept, and the "
+        "rest has the reason shard_deadline (`zhclip retry` fetches it)",
+        "s",
+        gt=0,
+    )
     retries: int = value(
         2, "further tries after temporary failures: timeouts, lost connections, 408, 425, 429, 5xx", ge=0
     )

@@ -40,7 +40,13 @@ class Limits(Config):
     download_failed_share: float = value(
         0.95, "stop when more of a run's downloads failed (14% success has been seen on old links)", "share", ge=0, le=1
     )
-    attempts: int = value(3, "tries of a shard whose process died or ran out of time", "tries", ge=1)
+    attempts: int = value(
+        3,
+        "download processes of a shard that may die in a row without one answer more; what is left then has the reason "
+        "downloader_died, or the shard fails where the machine is at fault (no space, a missing package)",
+        "tries",
+        ge=1,
+    )
 
 
 class Recipe(Config):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -50,22 +50,26 @@ class Manifest:
         Raises:
             RunError: it names none.
         """
-        return self._only((name for name in self.files if not is_ledger(name)), ending)
+        name = self.find(ending)
+        if name is None:
+            raise RunError(_lacks(self, ending))
+        return name
+
+    def find(self, ending: str) -> str | None:
+        """As `file`; None where it names none."""
+        return next((name for name in self.files if not is_ledger(name) and ending_of(name) == ending), None)
 
     def scratch_file(self, ending: str) -> str:
         """As `file`, of a file that a later stage removes."""
-        return self._only(self.scratch, ending)
+        for name in self.scratch:
+            if ending_of(name) == ending:
+                return name
+        raise RunError(_lacks(self, ending))
 
     @property
     def ledger(self) -> str | None:
         """The name of its ledger file; None where its stage loses no rows."""
         return next(filter(is_ledger, self.files), None)
-
-    def _only(self, names: Collection[str] | Iterator[str], ending: str) -> str:
-        for name in names:
-            if ending_of(name) == ending:
-                return name
-        raise RunError(f"the manifest of {self.stage} {self.shard} names no {ending} file; run `zhclip verify`")
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -119,6 +123,10 @@ def recorded_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def _lacks(manifest: Manifest, ending: str) -> str:
+    return f"the manifest of {manifest.stage} {manifest.shard} names no {ending} file; run `zhclip verify`"
 
 
 def _damaged(name: str, reason: str) -> str:

@@ -44,15 +44,20 @@ def member(name: str, data: bytes) -> bytes:
 class TarWriter:
     """A tar in plain USTAR form with fixed metadata, that says where each member's bytes lie."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises FileExistsError where there is a file already."""
-        self._file: BinaryIO = path.open("xb", buffering=1 << 20)
+    def __init__(self, path: Path, append: bool = False) -> None:
+        """`append` goes on behind the members of a tar that has no end yet, if there is one; otherwise FileExistsError is
+        raised where there is a file already."""
+        self._file: BinaryIO = path.open("ab" if append else "xb", buffering=1 << 20)
 
     def add(self, name: str, data: bytes) -> int:
         """Append a member; return the offset of its first byte."""
         start = self._file.tell()
         self._file.write(member(name, data))
         return start + BLOCK
+
+    def flush(self) -> None:
+        """Hand everything to the system: a process that is killed now loses none of it."""
+        self._file.flush()
 
     def close(self) -> None:
         """Write the end (two empty blocks, filled up to a record) and make everything durable."""

@@ -17,9 +17,10 @@ from pipeline.stages.download.resume import keep
 from pipeline.stages.registry import STAGES
 
 PASSING = re.compile(
-    r"dns_failed|connect_failed|tls_failed|connection_lost|timeout|lost_by_downloader|http_(408|425|429|5\d\d)"
+    r"dns_failed|connect_failed|tls_failed|connection_lost|timeout|shard_deadline|downloader_died|lost_by_downloader|"
+    r"http_(408|425|429|5\d\d)"
 )
-"""Reasons that may have passed by the next day: names, networks and servers recover, a 404 seldom does."""
+"""Reasons that may have passed by the next day: names, networks, servers and machines recover, a 404 seldom does."""
 
 
 @dataclass(frozen=True)

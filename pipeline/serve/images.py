@@ -56,5 +56,5 @@ def _tar(live_run: LiveRun, tars: ImageStore, key: str) -> str | None:
     """The tar, relative to the run, in which a pair's image lies if it was stored and not deleted."""
     shard = shard_of(live_run, tars.segment, key)
     manifest = live_run.run.committed(tars.stage).get(shard or "")
-    tar = manifest.file(".tar") if manifest else None
+    tar = manifest.find(".tar") if manifest else None
     return tar if tar and (live_run.run.folder / tar).exists() else None

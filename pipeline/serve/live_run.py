@@ -69,7 +69,7 @@ class _StageManifests:
 
 @dataclass(frozen=True)
 class CachedRun(Run):
-    """A Run whose `manifests` costs next to nothing while nothing is committed; without the hashes of files."""
+    """A Run whose `manifests` costs next to nothing while nothing is committed."""
 
     seen: dict[str, _StageManifests] = field(default_factory=dict, compare=False, repr=False)
     versions: dict[str, dict[str, str]] = field(default_factory=dict, compare=False, repr=False)
@@ -123,10 +123,9 @@ class CachedRun(Run):
         return self._slim(manifest) if manifest else None
 
     def _slim(self, manifest: Manifest) -> Manifest:
-        """The manifest without hashes of files, and with one object for the versions that all shards share."""
-        files = {name: {"bytes": described["bytes"]} for name, described in manifest.files.items()}
+        """The manifest with one object for the versions that all shards share."""
         versions = self.versions.setdefault(json.dumps(manifest.versions, sort_keys=True), manifest.versions)
-        return replace(manifest, files=files, scratch=[], versions=versions)
+        return replace(manifest, versions=versions)
 
 
 class LiveRun:

@@ -11,6 +11,8 @@ import importlib.util
 import inspect
 import io
 import sys
+import threading
+import time
 import traceback
 import types
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from foundation.failure import Failure
 from pipeline.recipe.download import Download
 from pipeline.sources.local_images import SCHEME
 from pipeline.stages.download.fetch import Fetched, Fetcher
+from pipeline.stages.download.guard import Deadline
 from pipeline.stages.download.local import LocalImages
 from pipeline.stages.download.resize import Box, crop_of, resize
 from pipeline.stages.download.writer import ShardWriter
@@ -85,16 +88,52 @@ class Body(io.BytesIO):
 
 
 class Finder:
-    """Where a row's image comes from: a folder or zip file for a local url, HTTP for any other."""
+    """Where a row's image comes from, as long as the shard has time: a folder or zip file for a local url, HTTP for others."""
 
-    def __init__(self, config: Download, local: LocalImages, sources: Sequence[str | None]) -> None:
-        self._web, self._local, self._sources = Fetcher(config), local, sources
+    def __init__(self, config: Download, local: LocalImages, sources: Sequence[str | None], deadline: Deadline) -> None:
+        self._web, self._local, self._sources, self._deadline = Fetcher(config), local, sources, deadline
+        self._limit = f"download.shard_deadline ({config.shard_deadline:g} s)"
+
+    def check_time(self) -> None:
+        """Raises Failure shard_deadline when no further row is to be begun."""
+        if self._deadline.left() <= 0:
+            raise Failure("shard_deadline", f"{self._limit} was over before its turn")
 
     def fetch(self, row: int, url: str | None) -> Fetched:
-        """The bytes behind the url of a row (a number from 0). Raises Failure."""
+        """The bytes behind the url of a row (a number from 0). Raises Failure, at the shard's deadline at the latest where
+        HTTP is concerned."""
         if url is not None and url.startswith(SCHEME):
             return self._local.fetch(url, self._sources[row])
-        return self._web.fetch(url)
+        began = time.monotonic()
+        try:
+            return self._web.fetch(url, self._deadline.left())
+        except Failure as failure:
+            if failure.reason == "timeout" and self._deadline.left() <= 0:
+                had = time.monotonic() - began
+                raise Failure("shard_deadline", f"given up after {had:.1f} s: {self._limit} was over") from failure
+            raise
+
+
+class Turns:
+    """A writer for img2dataset that says when a row is done with, so that no more than `rows` are in hand."""
+
+    def __init__(self, writer: ShardWriter, rows: int) -> None:
+        self._writer, self._turns = writer, threading.Semaphore(rows)
+
+    def wait(self) -> None:
+        """Wait for a turn; `write` gives it back."""
+        self._turns.acquire()
+
+    def write(self, *outcome: Any) -> None:
+        """As ShardWriter's, which every row comes to once."""
+        try:
+            self._writer.write(*outcome)
+        finally:
+            self._turns.release()
+
+    def close(self) -> None:
+        """As ShardWriter's."""
+        self._writer.close()
 
 
 def run(urls: Path, folder: Path, writer: ShardWriter, config: Download, finder: Finder) -> None:
@@ -106,17 +145,25 @@ def run(urls: Path, folder: Path, writer: ShardWriter, config: Download, finder:
         writer: called in this thread, in the order in which rows finish.
         finder: gets the bytes of a row.
 
-    A row whose outcome raises in `writer` is lost; img2dataset prints the error and goes on.
+    A row whose outcome raises in `writer` is lost; img2dataset prints the error and goes on. With one thread, a row is begun
+    when the one before is written.
     """
     module: Any = load_downloader()
+    turns = Turns(writer, 1 if config.threads == 1 else 2 * config.threads)  # img2dataset has no more than that in hand
 
     def fetch(row: tuple[int, str | None], **_: Any) -> tuple[int, Body | None, str | None]:
+        # Nothing may be raised here: img2dataset's thread pool would wait for ever.
+        turns.wait()
+        if writer.broken is not None:
+            return row[0], None, "other"
         try:
+            finder.check_time()
+            writer.begun(row[0])
             fetched = finder.fetch(*row)
         except Failure as failure:
             writer.failed(row[0], failure)
             return row[0], None, failure.reason
-        except Exception as error:  # in img2dataset's thread pool an exception would end the whole shard
+        except Exception as error:
             traceback.print_exc()
             writer.failed(row[0], Failure("other", f"{type(error).__name__}: {error}"))
             return row[0], None, "other"
@@ -124,6 +171,7 @@ def run(urls: Path, folder: Path, writer: ShardWriter, config: Download, finder:
         return row[0], Body(row[0], fetched.body, crop_of(row[1])), None
 
     def resized(body: Body, _boxes: Any = None) -> tuple[bytes | None, Any, Any, Any, Any, str | None]:
+        writer.resizing(body.row)
         try:
             image = resize(body.getvalue(), config, body.crop)
         except Failure as failure:
@@ -137,7 +185,7 @@ def run(urls: Path, folder: Path, writer: ShardWriter, config: Download, finder:
 
     module.download_image_with_retry = fetch
     module.Downloader(
-        sample_writer_class=lambda *_: writer,
+        sample_writer_class=lambda *_: turns,
         resizer=resized,
         thread_count=config.threads,
         save_caption=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import http.client
+import math
 import random
 import time
 import zlib
@@ -44,13 +45,13 @@ class Fetcher:
             "Accept-Encoding: identity\r\nConnection: close\r\n\r\n"
         )
 
-    def fetch(self, url: str | None) -> Fetched:
-        """The bytes behind `url`.
+    def fetch(self, url: str | None, longest: float = math.inf) -> Fetched:
+        """The bytes behind `url`, within `longest` seconds where the recipe's deadline for one image allows more.
 
         Raises:
             Failure: the last try's, whatever it was.
         """
-        deadline = Deadline(self._config.deadline)
+        deadline = Deadline(min(self._config.deadline, longest))
         for attempt in range(self._config.retries + 1):
             try:
                 return self._follow(parse(url), deadline)

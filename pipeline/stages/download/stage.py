@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 from foundation.text import counted
 from pipeline.recipe import Recipe
 from pipeline.recipe.download import REASONS
-from pipeline.run.attempt import Attempt, begin_attempt
+from pipeline.run.attempt import Attempt
 from pipeline.run.counts import stage_counts
 from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED, Outcome
 from pipeline.run.parquet import write_parquet
+from pipeline.sources.columns import to_text
 from pipeline.stages.base import Stage, TooMuchFailed, View, handed_on, without
 from pipeline.stages.download import resume
 from pipeline.stages.download.shard import ShardFailed, download_shard
@@ -55,19 +56,12 @@ class Download(Stage):
         return plan_shards(run)
 
     def process(self, run: Run, item: Item) -> None:
-        """Download a shard in a child process, again where the child died, and commit tar, table and ledger together.
+        """Download a shard and commit tar, table and ledger together.
 
         Raises:
-            ShardFailed: every attempt that the recipe allows died or ran out of time.
+            ShardFailed: this machine cannot download.
         """
-        for number in range(run.recipe.limits.attempts if run.manifest(self.name, item.name) is None else 0):
-            with begin_attempt(run, self.name, item.name) as attempt:
-                try:
-                    self.make(attempt, item)
-                    break
-                except ShardFailed:
-                    if number + 1 == run.recipe.limits.attempts:
-                        raise
+        super().process(run, item)
         resume.forget(run, item.name)
 
     def make(self, attempt: Attempt, item: Item) -> None:
@@ -97,7 +91,7 @@ def _outcomes(run: Run, shard: str, pairs: pa.Table, attempt: Attempt) -> pa.Tab
     before = resume.outcomes(run, kept) if kept else None
     rows = pairs if before is None else pairs.filter(pc.invert(pc.is_in(pairs["key"], before["key"])))
     folders = {name: source.image_folders for name, source in run.recipe.sources.items() if source.image_folders}
-    outcomes = download_shard(rows, attempt.folder, run.recipe.download, folders)
+    outcomes = download_shard(rows, attempt.folder, run.recipe.download, folders, run.recipe.limits.attempts)
     if kept is None or before is None:
         return outcomes
     joined = resume.join(run, kept, before, outcomes, attempt.folder / "images.tar")
@@ -114,6 +108,8 @@ def _download(run: Run, shard: str, attempt: Attempt) -> None:
         raise ShardFailed(f"shard {shard}: {counts}, or in another order")
     failed = pc.not_equal(outcomes["status"], "ok")
     lost, failures = pairs.filter(failed), outcomes.filter(failed)
+    readable = to_text(lost["url"].cast(pa.binary()))  # the ledger is text, also of a url that is not
+    lost = lost.set_column(lost.schema.get_field_index("url"), "url", readable)
     attempt.output(".tar", written="images.tar")
     attempt.output(".parquet", written="images.parquet")
     attempt.ledger(entries(lost, "download", FAILED, as_lists(failures["reason"]), failures["detail"]))

@@ -1,4 +1,4 @@
-"""What one shard leaves behind: a tar of JPEGs, and one line of outcome per row that was answered."""
+"""What a child leaves of its rows: a tar of JPEGs, and one line of outcome per row that was answered."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from foundation.failure import Failure
-from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import TarWriter
 from pipeline.stages.download.fetch import Fetched
+from pipeline.stages.download.journal import JOURNAL, Event, Journal
 
 OUTCOME_SCHEMA = pa.schema(
     [
@@ -34,17 +34,26 @@ OUTCOME_SCHEMA = pa.schema(
 
 
 class ShardWriter:
-    """img2dataset's sample writer: JPEGs go to `folder/images.tar` at once, outcomes to `answered.parquet` at close.
+    """img2dataset's sample writer: each JPEG goes to `folder/images.tar` at once, then its outcome to the journal.
 
-    `fetched` and `failed` are called from the downloader's threads, `write` and `close` from one. Memory: the outcomes.
+    `begun`, `fetched` and `failed` are called from the downloader's threads, the others from one. The tar gets no end here:
+    `shard.py` writes it when nothing more can come. Memory: facts of the rows in hand.
     """
 
     def __init__(self, folder: Path, keys: Sequence[str]) -> None:
-        self._folder, self._keys = folder, keys
-        self._tar = TarWriter(folder / "images.tar")
+        self._keys = keys
+        self._tar = TarWriter(folder / "images.tar", append=True)
+        self._journal = Journal(folder / JOURNAL)
         self._facts: dict[int, dict[str, Any]] = {}  # one row's facts are set by one thread at a time
-        self._outcomes: list[dict[str, Any]] = []
-        self._broken: OSError | None = None
+        self.broken: OSError | None = None  # why a file could not be written: the disk is full, say
+
+    def begun(self, row: int) -> None:
+        """Note that a row's image is asked for."""
+        self._note("begun", key=self._keys[row])
+
+    def resizing(self, row: int) -> None:
+        """Note that a row's image is about to be decoded: what strangers send is in a library's hands."""
+        self._note("resizing", key=self._keys[row])
 
     def fetched(self, row: int, response: Fetched) -> None:
         """Note what the server sent for a row."""
@@ -61,6 +70,8 @@ class ShardWriter:
 
     def write(self, jpeg: bytes | None, row_key: str, _caption: Any, meta: dict[str, Any]) -> None:
         """Take one finished row from img2dataset; `jpeg` is None when it failed."""
+        if self.broken is not None:
+            return
         row = int(row_key)  # of shard 0, img2dataset's key is the row's number
         outcome = {"key": self._keys[row], "status": "failed", **self._facts.pop(row)}
         if jpeg is not None:
@@ -68,18 +79,27 @@ class ShardWriter:
             outcome |= {"status": "ok", "offset": self._store(row, jpeg), "length": len(jpeg), **sizes}
         elif "reason" not in outcome:
             outcome |= {"reason": "other", "detail": str(meta["error_message"])}
-        self._outcomes.append(outcome)
+        self._note("answered", **outcome)
 
-    def _store(self, row: int, jpeg: bytes) -> int:
+    def _store(self, row: int, jpeg: bytes) -> int | None:
         try:
-            return self._tar.add(f"{self._keys[row]}.jpg", jpeg)
-        except OSError as error:  # a full disk, say; img2dataset would print this and go on
-            self._broken = error
-            raise
+            offset = self._tar.add(f"{self._keys[row]}.jpg", jpeg)
+            self._tar.flush()  # before the journal says that it is there
+            return offset
+        except OSError as error:
+            self.broken = error
+            return None
+
+    def _note(self, event: Event, **facts: Any) -> None:
+        """Nothing is noted once a file could not be written: what an outcome says must be there."""
+        if self.broken is None:
+            try:
+                self._journal.note(event, **facts)
+            except OSError as error:
+                self.broken = error
 
     def close(self) -> None:
-        """Finish both files. Raises OSError when the tar could not be written in full."""
-        if self._broken is not None:
-            raise self._broken
-        self._tar.close()
-        write_parquet(pa.Table.from_pylist(self._outcomes, OUTCOME_SCHEMA), self._folder / "answered.parquet")
+        """Close the journal. Raises OSError when a file could not be written in full."""
+        self._journal.close()
+        if self.broken is not None:
+            raise self.broken

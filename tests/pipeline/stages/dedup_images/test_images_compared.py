@@ -28,6 +28,7 @@ from pipeline.inspect.check.policy import Policy
 from pipeline.inspect.funnel import query_ledger, source_funnels
 from pipeline.inspect.verify import verify_run
 from pipeline.recipe import Recipe
+from pipeline.run.attempt import begin_attempt
 from pipeline.run.folder import Run
 from pipeline.run.manifest import RunError
 from pipeline.runners.beam import StageFailed
@@ -197,7 +198,7 @@ def test_a_damaged_verdict_is_named(finished: Run, tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
     problems = verify_run(run, Console(quiet=True)).problems
-    assert any("dedup_images/000000.decisions.parquet: damaged" in problem for problem in problems)
+    assert any(f"dedup_images/{path.name}: damaged" in problem for problem in problems)
 
 
 def times(run: Run, *steps: str) -> dict[str, int]:
@@ -363,9 +364,14 @@ def test_embeddings_that_are_not_there_are_told(confirmed: Run, world: dict[str,
         recipe(world, {"duplicates": {"min_cosine": 0.9}})
     folder = tmp_path / "run"
     shutil.copytree(confirmed.folder, folder)
-    for path in (folder / "eval_images").glob("*.parquet"):
-        table = pq.read_table(path)
+    run = read_run(folder)
+    for manifest in run.manifests("eval_images"):
+        table = run.table("eval_images", manifest.shard)
         other = pa.repeat("another", table.num_rows)
-        pq.write_table(table.set_column(table.column_names.index("image_revision"), "image_revision", other), path)
+        run.forget(manifest)
+        with begin_attempt(run, "eval_images", manifest.shard) as attempt:
+            renamed = table.set_column(table.column_names.index("image_revision"), "image_revision", other)
+            pq.write_table(renamed, attempt.output(".parquet"))
+            attempt.commit(manifest.counts)
     with pytest.raises(StageFailed, match=r"image tower .*, eval_images/ of another: score.image_model was replaced"):
         curate(folder, recipe(world, confirming(confirmed, 0.9), EMBEDDED))

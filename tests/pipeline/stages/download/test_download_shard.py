@@ -1,39 +1,30 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
 import subprocess
 import sys
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline.recipe.download import Download
-from pipeline.stages.download.shard import ShardFailed, collect, download_shard, order, run_child
-from pipeline.stages.download.writer import OUTCOME_SCHEMA, ShardWriter
+from pipeline.stages.download.shard import download_shard
+from pipeline.stages.download.writer import OUTCOME_SCHEMA
+from tests.pipeline.stages.download.shards import check_tar, photo, rows_of, use_child
 from tests.support.loopback import Answer, Web
 from tests.support.paths import REPOSITORY
 
-FAULTY_CHILD = """
-import sys
-from pathlib import Path
-from pipeline.stages.download.child import main
-from pipeline.stages.download.writer import ShardWriter
-
-class Faulty(ShardWriter):
+LOSES_TWO_ROWS = """
+class Faulty(writer.ShardWriter):
     def write(self, jpeg, row_key, caption, meta):
         if int(row_key) in (1, 2):
             raise RuntimeError("a writer that fails on this row")
         super().write(jpeg, row_key, caption, meta)
-
-main(Path(sys.argv[1]), Faulty)
+writer.ShardWriter = Faulty
 """
 
 PARENT = """
@@ -45,25 +36,6 @@ from pipeline.stages.download.shard import download_shard
 rows = pa.table({"key": ["0" * 32], "url": [sys.argv[1]]})
 download_shard(rows, Path(sys.argv[2]), Download(**json.loads(sys.argv[3])))
 """
-
-
-def photo(seed: int = 0, kind: str = "JPEG") -> bytes:
-    """A small picture."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((400, 300)).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def rows_of(urls: list[str | None]) -> pa.Table:
-    """Rows with made-up keys, in an order that is not that of the keys."""
-    keys = [f"{(number * 7919 + 13) % 10**6:032x}" for number in range(len(urls))]
-    return pa.table({"key": keys, "url": urls, "caption": ["一张照片"] * len(urls), "row": range(len(urls))})
-
-
-def child_of(folder: Path) -> int:
-    """The process id that a child printed when it started."""
-    return int((folder / "child.log").read_text().split()[2])
 
 
 def test_every_row_comes_back_once_and_in_order(web: Web, tmp_path: Path) -> None:
@@ -103,26 +75,6 @@ def test_every_row_comes_back_once_and_in_order(web: Web, tmp_path: Path) -> Non
     assert by_key[13]["original_sha256"] == by_key[14]["original_sha256"]
 
 
-def check_tar(path: Path, table: pa.Table) -> None:
-    """The tar holds exactly the rows that are ok, where the table says, with fixed metadata."""
-    data = path.read_bytes()
-    kept = [row for row in table.to_pylist() if row["status"] == "ok"]
-    with tarfile.open(path) as tar:
-        members = tar.getmembers()
-    assert {member.name for member in members} == {f"{row['key']}.jpg" for row in kept}
-    assert {(m.mtime, m.uid, m.gid, m.mode, m.uname, m.gname) for m in members} == {(0, 0, 0, 0o644, "", "")}
-    assert {data[member.offset + 257 : member.offset + 265] for member in members} == {b"ustar\x0000"}
-    assert not any(member.pax_headers for member in members)
-    assert len(data) % tarfile.RECORDSIZE == 0
-    offsets = {member.name: member.offset_data for member in members}
-    for row in kept:
-        assert row["offset"] == offsets[f"{row['key']}.jpg"]
-        with Image.open(io.BytesIO(data[row["offset"] : row["offset"] + row["length"]])) as image:
-            image.load()
-            assert (image.format, *image.size) == ("JPEG", row["width"], row["height"])
-        assert (row["original_width"], row["original_height"]) == (400, 300)
-
-
 @pytest.mark.slow
 def test_equal_bytes_become_equal_jpegs_whatever_the_threads(web: Web, tmp_path: Path) -> None:
     rows = rows_of([web.put(f"/{seed}.jpg", Answer(photo(seed))) for seed in range(20)])
@@ -142,6 +94,7 @@ def test_no_rows(tmp_path: Path) -> None:
     assert table.num_rows == 0
     with tarfile.open(tmp_path / "shard" / "images.tar") as tar:
         assert tar.getnames() == []
+    assert not (tmp_path / "shard" / "child.log").exists()
 
 
 @pytest.mark.parametrize("keys", [["a" * 32] * 2, ["../../etc/passwd"], ["A" * 32], [None], ["a" * 32, ""]])
@@ -151,12 +104,13 @@ def test_keys_must_be_keys(keys: list[str | None], tmp_path: Path) -> None:
         download_shard(rows, tmp_path / "shard", Download())
 
 
-def test_a_row_whose_writer_raises_is_found_to_be_lost(web: Web, tmp_path: Path) -> None:
+def test_a_row_whose_writer_raises_is_found_to_be_lost(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_child(monkeypatch, LOSES_TWO_ROWS)
     good = [web.put(f"/{seed}", Answer(photo(seed))) for seed in (1, 2)]
     rows = rows_of([*good, None, web.put("/3", Answer(b"x"))])
-    spec = order(rows, tmp_path, web.config())
-    run_child([sys.executable, "-c", FAULTY_CHILD, str(spec)], tmp_path / "child.log", 60)
-    table = collect(rows, tmp_path)
+    table = download_shard(rows, tmp_path, web.config())
     assert table["key"].to_pylist() == rows["key"].to_pylist()
     assert table["reason"].to_pylist() == [None, "lost_by_downloader", "lost_by_downloader", "not_an_image"]
     assert table["status"].to_pylist() == ["ok", "failed", "failed", "failed"]
@@ -164,44 +118,20 @@ def test_a_row_whose_writer_raises_is_found_to_be_lost(web: Web, tmp_path: Path)
     check_tar(tmp_path / "images.tar", table)
 
 
-def test_a_tar_that_cannot_be_written_fails_the_shard_not_the_row(tmp_path: Path) -> None:
-    writer = ShardWriter(tmp_path, ["0" * 32])
-    writer._tar._file = (tmp_path / "images.tar").open("rb")  # as good as a full disk: it takes no bytes
-    meta = dict.fromkeys(("width", "height", "original_width", "original_height"), 1)
-    writer._facts[0] = {}
-    with pytest.raises(OSError):
-        writer.write(b"jpeg", "00000", None, meta)
-    with pytest.raises(OSError):
-        writer.close()
-    assert not (tmp_path / "answered.parquet").exists()
+def test_a_url_that_is_no_text_fails_alone(web: Web, tmp_path: Path) -> None:
+    urls = [web.put("/1", Answer(photo(1))).encode(), None, b"http://a.example/\xc3\x28.jpg", "http://猫".encode()[:-1]]
+    rows = rows_of([None] * len(urls))
+    texts = pa.chunked_array([pa.array(urls, pa.binary()).view(pa.string())])  # as a Parquet file's, unchecked
+    rows = rows.set_column(rows.column_names.index("url"), "url", texts)
+    table = download_shard(rows, tmp_path, web.config())
+    assert table["reason"].to_pylist() == [None, *["url_malformed"] * 3]
+    assert table["detail"].to_pylist() == [None, "no url", "not UTF-8", "not UTF-8"]
+    check_tar(tmp_path / "images.tar", table)
 
 
 def endless(web: Web) -> str:
     """The url of an image that goes on for minutes."""
     return web.put("/endless", Answer(bytes(10_000), drip=0.05))
-
-
-def test_a_killed_child_fails_the_shard(web: Web, tmp_path: Path) -> None:
-    with ThreadPoolExecutor() as pool:
-        future = pool.submit(download_shard, rows_of([endless(web)]), tmp_path, web.config(deadline=600))
-        assert web.asked.wait(30)
-        os.kill(child_of(tmp_path), signal.SIGKILL)
-        with pytest.raises(ShardFailed, match=r"(?s)status -9.*download child"):
-            future.result(30)
-    assert not (tmp_path / "images.parquet").exists()
-
-
-@pytest.mark.slow
-def test_a_shard_past_its_deadline_is_killed(web: Web, tmp_path: Path) -> None:
-    with pytest.raises(ShardFailed, match="not done after 3 s"):
-        download_shard(rows_of([endless(web)]), tmp_path, web.config(deadline=600, shard_deadline=3))
-    if web.asked.is_set():  # on a very slow machine the child did not even come so far
-        assert web.dropped.wait(30)
-
-
-def test_a_child_that_cannot_start_tells_why(tmp_path: Path) -> None:
-    with pytest.raises(ShardFailed, match=r"(?s)status 1.*No such file"):
-        run_child([sys.executable, "-m", "pipeline.stages.download.child", "nothing.json"], tmp_path / "child.log", 60)
 
 
 @pytest.mark.slow
