@@ -132,7 +132,9 @@ def test_captions_sizes_domains_clusters_and_models(run: Run, figures: Figures) 
     assert {row["domain"]: row["planned"] for row in figures["domains"] if row["planned"]} == {
         name: count for name, count in Counter(map(host, files(run, "plan"))).items() if name
     }
-    clusters = [row for path in run.folder.glob("dedup_images/*.clusters.parquet") for row in pq.read_table(path).to_pylist()]
+    clusters = [
+        row for path in run.folder.glob("dedup_images/*.clusters.parquet") for row in pq.read_table(path).to_pylist()
+    ]
     members = Counter(row["cluster"] for row in clusters)
     assert {row["size"]: row["clusters"] for row in figures["clusters"]} == Counter(
         min(n, 10) for n in members.values()
