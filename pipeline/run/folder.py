@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,7 +27,7 @@ from foundation.errors import InvalidInput
 from pipeline.recipe import Recipe
 from pipeline.run.files import locked, move_into_place, sha256_of, sync_file, write_atomically
 from pipeline.run.ledger import write_ledger
-from pipeline.run.names import ATTEMPTS, LEDGER, LOCKS, TIMES
+from pipeline.run.names import ATTEMPTS, DATASET_MANIFEST, LEDGER, LOCKS, TIMES
 
 RECORDED_VERSIONS = ("apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
 
@@ -65,6 +65,26 @@ class Manifest:
     files: dict[str, dict[str, Any]]  # name → {"bytes": int, "sha256": hex}
     scratch: list[str] = field(default_factory=list)  # files that a later stage removes when it has used them
     versions: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the text is no manifest; the message says why.
+        """
+        content = json.loads(text)
+        names = [each.name for each in fields(Manifest)]
+        if not isinstance(content, dict) or sorted(content) != sorted(names):
+            raise ValueError("its names are not those of a manifest")
+        manifest = Manifest(**content)
+        texts = [manifest.stage, manifest.shard, manifest.digest, *manifest.files, *manifest.scratch]
+        sizes = [described["bytes"] if _is_described(described) else None for described in manifest.files.values()]
+        if not all(isinstance(text, str) for text in texts) or not all(type(size) is int for size in sizes):
+            raise ValueError("its values are not of the kinds that a manifest has")
+        if not isinstance(manifest.versions, dict) or not _are_counts(manifest.counts):
+            raise ValueError("its counts or versions are not those of a manifest")
+        return manifest
 
     def to_json(self) -> str:
         """The manifest as it lies on disk, without anything that differs between two runs on the same input."""
@@ -135,13 +155,14 @@ class Run:
         """When and where each shard of a stage was done, as noted at its commit: shard, began, ended (Unix seconds), host.
 
         Kept beside the manifests, which hold nothing that differs between two runs on the same input. Only for people: a
-        line that a crash cut off is skipped, and a shard may have several lines, of which the last counts.
+        line that cannot be read, because a crash cut it off, say, is skipped, and a shard may have several lines, of which the
+        last counts.
         """
         try:
-            lines = self.times_path(stage).read_text(encoding="utf-8").splitlines()
+            lines = self.times_path(stage).read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return [noted for line in lines if (noted := _noted_time(line)) is not None]
 
     def times_path(self, stage: str) -> Path:
         """The file that `times` reads."""
@@ -161,11 +182,13 @@ class Run:
         """Removes a stage's manifests (of `shards`, or all) and the files they name, unless they carry `keep_digest`;
         returns how many."""
         count = 0
+        summary = self.path(stage, DATASET_MANIFEST)  # of what is published: it names all shards, so it goes first
         for path in self.path(stage, "").glob("[0-9]*.json"):
             if shards is not None and path.stem not in shards:
                 continue
             manifest = _read_manifest(path)
             if manifest.digest != keep_digest:
+                summary.unlink(missing_ok=True)
                 path.unlink()  # first: without its manifest the shard no longer exists
                 for name in [*manifest.files, *manifest.scratch]:
                     (self.folder / name).unlink(missing_ok=True)
@@ -277,14 +300,40 @@ def recorded_versions() -> dict[str, str]:
     return versions
 
 
+def _noted_time(line: str) -> dict[str, Any] | None:
+    try:
+        noted = json.loads(line)
+    except ValueError:
+        return None
+    return noted if isinstance(noted, dict) and isinstance(noted.get("shard"), str) else None
+
+
 def _read_manifest(path: Path) -> Manifest:
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "its names are not those of a manifest"
-        raise RunError(
-            f"{path}: damaged, no manifest of a shard ({reason}); remove it, and `zhclip curate` makes the shard again"
-        ) from None
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, RecursionError, AttributeError) as error:
+        raise RunError(damaged_manifest(str(path), error)) from None
+
+
+def damaged_manifest(name: str, reason: object) -> str:
+    """What is said of a manifest that cannot be read."""
+    return f"{name}: damaged, no manifest of a shard ({reason}); remove it, and `zhclip curate` makes the shard again"
+
+
+def _is_described(described: Any) -> bool:
+    """Whether something is what a manifest says of a file."""
+    return isinstance(described, dict) and set(described) == {"bytes", "sha256"}
+
+
+def _are_counts(counts: Any) -> bool:
+    """Whether something has the form of a manifest's counts: rows in and out and, where there are sources, rows of each."""
+    if not isinstance(counts, dict) or not all(type(counts.get(name, 0)) is int for name in ("in", "out")):
+        return False
+    sources = counts.get("sources", {})
+    return isinstance(sources, dict) and all(
+        isinstance(rows, dict) and all(type(number) is int for number in rows.values()) and {"in", "out"} <= set(rows)
+        for rows in sources.values()
+    )
 
 
 def _describe(path: Path) -> dict[str, Any]:
