@@ -6,7 +6,11 @@ import errno
 import hashlib
 import inspect
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.inspect.catalog import views
 from pipeline.inspect.catalog.index import funnel_table, outcomes_table, shards_table, stages_table
@@ -15,6 +19,8 @@ from pipeline.run.files import write_atomically
 from pipeline.run.folder import Run
 from pipeline.run.names import CATALOG, CATALOG_SQL, RECIPE_FILE
 from pipeline.run.parquet import write_parquet
+
+NOTED = ("began", "ended", "seconds", "host")  # columns of the shards that come from times/
 
 
 def write_catalog(run: Run) -> Path:
@@ -35,17 +41,49 @@ def write_catalog(run: Run) -> Path:
         return _write(run, state, Path(tempfile.mkdtemp(prefix="zhclip-catalog-")))
 
 
-def _write(run: Run, state: str, folder: Path) -> Path:
+def stale_parts(run: Run) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong) where a catalog says that it is up to date and is not what the run's manifests give.
+
+    Times and hosts are not compared: they are for people.
+    """
+    try:
+        text = (run.folder / CATALOG_SQL).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    state = _state(run)
+    if not text.startswith(f"-- {state}\n"):
+        return
+    shards, tables = _content(run)
+    if text != catalog_sql(state, shards):
+        yield CATALOG_SQL, "is not the catalog of this run, although it says so"
+    for name, expected in tables.items():
+        try:
+            stored = pq.read_table(run.folder / CATALOG / f"{name}.parquet")
+        except (OSError, ValueError) as error:
+            yield f"{CATALOG}/{name}.parquet", f"cannot be read ({error})"
+            continue
+        compared = [column for column in expected.column_names if column not in NOTED]
+        if stored.column_names != expected.column_names or not stored.select(compared).equals(
+            expected.select(compared)
+        ):
+            yield f"{CATALOG}/{name}.parquet", "is not what the manifests give"
+
+
+def _content(run: Run) -> tuple[dict[str, set[str]], dict[str, pa.Table]]:
+    """The committed shards of every stage, and the tables by name."""
     manifests = {stage: run.manifests(stage) for stage in run.stages}
-    tables = zip(
-        TABLES, (funnel_table(run), outcomes_table(run), shards_table(run, manifests), stages_table(run)), strict=True
-    )
+    tables = (funnel_table(run), outcomes_table(run), shards_table(run, manifests), stages_table(run))
+    shards = {stage: {manifest.shard for manifest in of} for stage, of in manifests.items()}
+    return shards, dict(zip(TABLES, tables, strict=True))
+
+
+def _write(run: Run, state: str, folder: Path) -> Path:
+    shards, tables = _content(run)
     (folder / CATALOG).mkdir(exist_ok=True)
-    for name, table in tables:
+    for name, table in tables.items():
         written = folder / CATALOG / f".{name}.{hashlib.md5(state.encode()).hexdigest()}"
         write_parquet(table, written)
         written.replace(folder / CATALOG / f"{name}.parquet")
-    shards = {stage: {manifest.shard for manifest in of} for stage, of in manifests.items()}
     write_atomically(folder / CATALOG_SQL, catalog_sql(state, shards))
     return folder
 
