@@ -45,6 +45,7 @@ FLOORS = (
     Floor("scoring / bare forward passes", "scoring --small --rounds 3", r"forward passes alone: ([\d.]+)", 0.5),
     Floor("scoring / peers, pair by pair", "scoring --small --rounds 3", r"pair by pair: ([\d.]+)", 3.0),
     Floor("loader / open_clip's", "loader --shards 2 --rounds 3", r"ratio +([\d.]+)", 1.3),
+    Floor("tars, verify / SHA-256 alone", "verify --rounds 3", r"as verify reads them .*│ +([\d.]+) +│", 0.2),
     Floor("contrastive loss, memory: naive / tiles", "loss --pairs 8192 --rounds 1", r"tiles .* 1/(\d+)\n", 15.0),
 )
 

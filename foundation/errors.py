@@ -7,6 +7,7 @@ from __future__ import annotations
 
 EXIT_FAILED = 1
 EXIT_INVALID = 2
+EXIT_INCOMPLETE = 3  # of `zhclip verify`: nothing is wrong, and the run is not complete
 EXIT_INTERRUPTED = 130
 
 

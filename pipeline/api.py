@@ -160,17 +160,36 @@ def status(run: RunOrFolder) -> dict[str, Any]:
     return summary(_run(run))
 
 
-def verify(run: RunOrFolder, console: Console | None = None) -> Report:
-    """Recompute every count and hash of a run. The report has `checked`, numbers by name, and `problems`, sentences.
+def verify(
+    run: RunOrFolder,
+    console: Console | None = None,
+    *,
+    sample: float | None = None,
+    seed: int = 0,
+    root: str | None = None,
+) -> Report:
+    """Recompute every hash, key and count of a run, and join its pairs from the plan to what is published.
+
+    The report has `problems`, sentences; `incomplete`, what is still to be done; `root`, the hash of a complete run; `checked`,
+    numbers by name.
 
     Args:
         console: where to show progress; by default nowhere.
+        sample: read the tars of so many shards alone: below 1 a share of them, from 1 on a number; None: all.
+        seed: chooses them.
+        root: the root that the run should have: another one is a problem.
+
+    Raises:
+        InvalidInput: the folder holds no run, or one of another format. A damaged recipe is a problem in the report.
     """
     from rich.console import Console
 
-    from pipeline.inspect.verify import verify_run
+    from pipeline.inspect.verify import verify_folder, verify_run
 
-    return verify_run(_run(run), console or Console(quiet=True))
+    console = console or Console(quiet=True)
+    if isinstance(run, Run):
+        return verify_run(run, console, sample=sample, seed=seed, root=root)
+    return verify_folder(run, console, sample=sample, seed=seed, root=root)
 
 
 def calibrate(

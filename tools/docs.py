@@ -164,9 +164,9 @@ def commands_page() -> str:
         "# Command reference",
         "",
         "`zhclip COMMAND --help` prints the same, `zhclip --version` the version. Exit codes: 0 done, 1 work failed or a check",
-        "did not pass, 2 a recipe, path or option cannot be used, 130 interrupted. `--log-format json` (one JSON object a line on",
-        "stderr, and nothing else) and `--log-level info` may stand before or after any command. Written by",
-        "`python -m tools.docs` from the command line's own definition.",
+        "did not pass, 2 a recipe, path or option cannot be used, 3 verify: a run is not complete, 130 interrupted.",
+        "`--log-format json` (one JSON object a line on stderr, and nothing else) and `--log-level info` may stand before or",
+        "after any command. Written by `python -m tools.docs` from the command line's own definition.",
     ]
     for name, command in commands("zhclip", typer.main.get_command(app)):
         lines += ["", f"## {name}", "", *help_text(command.help or "")]

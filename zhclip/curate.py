@@ -183,11 +183,15 @@ def _working(run: Run, as_json: bool) -> Iterator[ProgressCallback]:
 def _print_result(run: Run, as_json: bool) -> None:
     from pipeline import status
     from pipeline.inspect.status import print_funnel
+    from pipeline.stages.publish.card import stored_root
 
+    root = stored_root(run)
     if as_json:
-        print_json(status(run))
+        print_json({**status(run), "root": root})
         return
     print_funnel(run, Console())
     folder = run.address
+    if root:
+        announce("curate", f"root {root}", root=root)
     shown = f"[green]done[/] {escape(folder)}   prove it with: zhclip verify {escape(shlex.quote(folder))}"
     announce("curate", f"done {folder}", shown, folder=folder)

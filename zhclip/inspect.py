@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from foundation.console import announce, messages
-from foundation.errors import EXIT_FAILED
 from zhclip.console import print_json
 from zhclip.words import RunFolder, RunOption, named_run
 
@@ -36,16 +35,44 @@ def status_command(run: RunFolder = None, run_option: RunOption = None, as_json:
         print_status(opened, Console())
 
 
-def verify_command(run: RunFolder = None, run_option: RunOption = None, as_json: Json = False) -> None:
-    """Recompute every count and hash of a run and name each wrong shard and key. Exit code 1 if there is one."""
+def verify_command(
+    run: RunFolder = None,
+    run_option: RunOption = None,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HASH", help="The root that the run should have, as `zhclip curate` printed it.", show_default=False
+        ),
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE|N",
+            help="Read the tars of this share (below 1) or number of shards alone; everything else is checked in full.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed for choosing the sample.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Recompute every hash, key and count of a run, follow its pairs from the plan to the dataset, and name what is wrong.
+
+    Exit code 0: the run is complete and everything holds; 1: there are problems; 3: what is there holds, and the run is not
+    complete. The root is one hash of everything that made the run.
+
+    zhclip verify runs/first
+    zhclip verify runs/first --sample 0.01
+    """
     from pipeline import verify
 
-    report = verify(named_run(run, run_option, "zhclip verify RUN"), messages(as_json))
+    folder = named_run(run, run_option, "zhclip verify RUN")
+    report = verify(folder, messages(as_json), sample=sample, seed=seed, root=root)
     if as_json:
-        print_json({"checked": report.checked, "problems": report.problems})
+        print_json(report.to_json())
     else:
         report.print(Console())
-    raise typer.Exit(EXIT_FAILED if report.problems else 0)
+    raise typer.Exit(report.exit_code)
 
 
 def calibrate_command(

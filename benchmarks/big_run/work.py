@@ -22,6 +22,7 @@ from pipeline.run.ledger import as_lists, entries, tally
 from pipeline.run.outcomes import FAILED
 from pipeline.run.parquet import write_parquet
 from pipeline.run.tar import TarWriter
+from pipeline.stages.download.content import content_of, stored_hashes
 from pipeline.stages.download.writer import OUTCOME_SCHEMA
 from pipeline.stages.plan import plan_shards
 from pipeline.stages.publish import stage as publish
@@ -60,7 +61,10 @@ class Work:
             write_parquet(results, attempt.output(".parquet"))
             attempt.ledger(entries(lost, "download", FAILED, as_lists(why["reason"]), why["detail"]))
             reasons = dict(sorted(Counter(why["reason"].to_pylist()).items()))
-            attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons})
+            stored = [None] * len(results)
+            if int(item.name) < self.images:
+                stored = stored_hashes(results, attempt.output(".tar"))
+            attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons, "content": content_of(results, stored)})
 
     def score(self, run: Run, item: Item) -> None:
         """Commits score/ and its ledger."""

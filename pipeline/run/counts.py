@@ -11,6 +11,6 @@ def stage_counts(run: Run, stage: str) -> dict[str, Counter[str]]:
     """source → name → rows, over all manifests of a stage: in, out, and what was lost under its ledger outcome."""
     totals: dict[str, Counter[str]] = {}
     for manifest in run.manifests(stage):
-        for source, counts in manifest.counts["sources"].items():
+        for source, counts in manifest.counts.get("sources", {}).items():
             totals.setdefault(source, Counter()).update(counts)
     return totals

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePosixPath
 from typing import Any
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from foundation import __version__
 from foundation.errors import InvalidInput
@@ -30,8 +28,6 @@ class RunError(InvalidInput):
 class Manifest:
     """What one shard of one stage holds. Files are named relative to the run."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-
     stage: str
     shard: str
     digest: str  # of the recipe, up to this stage
@@ -39,6 +35,26 @@ class Manifest:
     files: dict[str, dict[str, Any]]  # name → {"bytes": int, "sha256": hex}
     scratch: list[str] = field(default_factory=list)  # files that a later stage removes when it has used them
     versions: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Manifest:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the text is no manifest; the message says why.
+        """
+        content = json.loads(text)
+        names = [each.name for each in fields(Manifest)]
+        if not isinstance(content, dict) or sorted(content) != sorted(names):
+            raise ValueError("its names are not those of a manifest")
+        manifest = Manifest(**content)
+        texts = [manifest.stage, manifest.shard, manifest.digest, *manifest.files, *manifest.scratch]
+        sizes = [described["bytes"] if _is_described(described) else None for described in manifest.files.values()]
+        if not all(isinstance(text, str) for text in texts) or not all(type(size) is int for size in sizes):
+            raise ValueError("its values are not of the kinds that a manifest has")
+        if not isinstance(manifest.versions, dict) or not _are_counts(manifest.counts):
+            raise ValueError("its counts or versions are not those of a manifest")
+        return manifest
 
     def to_json(self) -> str:
         """The manifest as it is stored, without anything that differs between two runs on the same input."""
@@ -72,9 +88,6 @@ class Manifest:
         return next(filter(is_ledger, self.files), None)
 
 
-_MANIFEST = TypeAdapter(Manifest)
-
-
 def parse_manifest(content: bytes, address: str, name: str, folders: Collection[str]) -> Manifest:
     """The manifest that a file holds.
 
@@ -89,17 +102,15 @@ def parse_manifest(content: bytes, address: str, name: str, folders: Collection[
     """
     where = f"{address}/{name}"
     try:
-        manifest = _MANIFEST.validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        value = ".".join(map(str, first["loc"]))
-        raise RunError(_damaged(where, f"{value}: {first['msg']}" if value else str(first["msg"]))) from None
+        manifest = Manifest.from_json(content)
+    except (ValueError, TypeError, RecursionError, AttributeError) as error:
+        raise RunError(damaged_manifest(where, error)) from None
     if name != f"{PurePosixPath(name).parent}/{manifest.shard}.json":
-        raise RunError(_damaged(where, f"it says that it is of shard {manifest.shard!r}"))
+        raise RunError(damaged_manifest(where, f"it says that it is of shard {manifest.shard!r}"))
     for file in [*manifest.files, *manifest.scratch]:
         folder, _, last = file.rpartition("/")
         if folder not in folders or not re.fullmatch(rf"{re.escape(manifest.shard)}(-[0-9a-f]+)?(\.[a-z0-9_]+)+", last):
-            raise RunError(_damaged(where, f"it names {file!r}, which is no file of this shard"))
+            raise RunError(damaged_manifest(where, f"it names {file!r}, which is no file of this shard"))
     return manifest
 
 
@@ -129,5 +140,22 @@ def _lacks(manifest: Manifest, ending: str) -> str:
     return f"the manifest of {manifest.stage} {manifest.shard} names no {ending} file; run `zhclip verify`"
 
 
-def _damaged(name: str, reason: str) -> str:
+def damaged_manifest(name: str, reason: object) -> str:
+    """What is said of a manifest that cannot be read."""
     return f"{name}: damaged, no manifest of a shard ({reason}); remove it, and `zhclip curate` makes the shard again"
+
+
+def _is_described(described: Any) -> bool:
+    """Whether something is what a manifest says of a file."""
+    return isinstance(described, dict) and set(described) == {"bytes", "sha256"}
+
+
+def _are_counts(counts: Any) -> bool:
+    """Whether something has the form of a manifest's counts: rows in and out and, where there are sources, rows of each."""
+    if not isinstance(counts, dict) or not all(type(counts.get(name, 0)) is int for name in ("in", "out")):
+        return False
+    sources = counts.get("sources", {})
+    return isinstance(sources, dict) and all(
+        isinstance(rows, dict) and all(type(number) is int for number in rows.values()) and {"in", "out"} <= set(rows)
+        for rows in sources.values()
+    )

@@ -45,6 +45,7 @@ class Stage(ABC):
     cheap: ClassVar[bool] = False  # done again where the recipe changed, while a costly stage refuses the change
     covers_earlier: ClassVar[bool] = True  # whether its digest changes with the stages before it
     per_plan_shard: ClassVar[bool] = False  # whether its shards are the plan's, one for one
+    endings: ClassVar[tuple[str, ...]] = ()  # of the files that each shard has, beside its ledger; (): not said
     outcomes: ClassVar[tuple[Outcome, ...]] = ()  # what can become of a row here, beside being handed on
     reasons: ClassVar[Mapping[str, str]] = {}  # reason codes that it writes into its ledger itself → one sentence each
     views: ClassVar[tuple[View, ...]] = ()

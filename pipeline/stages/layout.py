@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 from foundation.lazy import polars as pl
+from pipeline.recipe import Recipe
 from pipeline.run.folder import Run
 from pipeline.run.manifest import RunError
 from pipeline.run.names import LAYOUT_FILE
@@ -92,9 +93,13 @@ def _list(run: Run) -> Layout:
     for name, source in run.recipe.sources.items():
         _check(name, source)
         splits += source.splits(name, run.recipe.plan.split_rows)
+    return Layout(tuple(splits), wanted_buckets(splits, run.recipe), _hasher(), _lists(run))
+
+
+def wanted_buckets(splits: Iterable[Split], recipe: Recipe) -> int:
+    """How many buckets keep each at about plan.bucket_rows."""
     rows = sum(split.guessed_rows for split in splits)
-    buckets = min(MAX_BUCKETS, max(1, -(-rows // run.recipe.plan.bucket_rows)))
-    return Layout(tuple(splits), buckets, _hasher(), _lists(run))
+    return min(MAX_BUCKETS, max(1, -(-rows // recipe.plan.bucket_rows)))
 
 
 def _check(name: str, source: Source) -> None:

@@ -66,7 +66,7 @@ def read_run(folder: str | Path, overrides: Sequence[str] = ()) -> Run:
         RunError: there is no run in this folder, or one of another format.
         ConfigError: its recipe was damaged.
     """
-    storage = _storage(folder)
+    storage = storage_of(folder)
     text = _text(storage, RECIPE_FILE)
     if text is None:
         raise RunError(
@@ -78,7 +78,7 @@ def read_run(folder: str | Path, overrides: Sequence[str] = ()) -> Run:
 
 def run_of(folder: str | Path, recipe: Recipe) -> Run:
     """The run of a recipe in a folder or at an address, without a look at what is there."""
-    return _run(_storage(folder), recipe)
+    return _run(storage_of(folder), recipe)
 
 
 def check_recipe(run: Run) -> None:
@@ -90,8 +90,8 @@ def check_recipe(run: Run) -> None:
     _check_unchanged(run, run.recipe)
 
 
-def _storage(folder: str | Path) -> Storage:
-    """Workers of one machine may have other working directories: a folder is named by its whole path."""
+def storage_of(folder: str | Path) -> Storage:
+    """Where a run lies. Workers of one machine may have other working directories: a folder is named by its whole path."""
     return open_storage(folder if "://" in str(folder) else Path(folder).absolute())
 
 

@@ -61,6 +61,7 @@ class Plan(Stage):
     label = "plan shards"
     summary = "Divide the kept pairs into shards, in key order."
     per_plan_shard = True
+    endings = (".parquet",)
     views = (
         View(
             "plan",

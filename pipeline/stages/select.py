@@ -13,6 +13,7 @@ from filters.base import decode_reasons
 from foundation.lazy import polars as pl
 from foundation.pairs import PAIR_SCHEMA
 from foundation.text import counted
+from pipeline.recipe import Recipe
 from pipeline.run.attempt import Attempt
 from pipeline.run.folder import Item, Run
 from pipeline.run.ledger import entries, tally
@@ -46,6 +47,7 @@ class Select(Stage):
     summary = "Reject pairs below their source's threshold, and those that dedup_images ruled out."
     cheap = True
     per_plan_shard = True
+    endings = (".parquet",)
     outcomes = (
         Outcome(
             "not_selected",
@@ -78,7 +80,7 @@ def _select(run: Run, shard: str, attempt: Attempt) -> None:
         raise ValueError(
             f"{counted(scores.num_rows, 'score')} but {counted(pairs.num_rows, 'pair')} that they belong to; run `zhclip verify`"
         )
-    reasons, detail = _reasons(run, pairs, scores)
+    reasons, detail = decide(run.recipe, pairs, scores, read_decisions(run, scores["key"]))
     keep = pc.equal(pc.list_value_length(reasons), 0)
     min_score = limit_of_pairs(run.recipe, pairs["source"], "min_score")
     columns = [scores["key"], pairs["source"], scores["score"], scores["image_hash"], min_score, keep]
@@ -90,14 +92,19 @@ def _select(run: Run, shard: str, attempt: Attempt) -> None:
     attempt.commit(tally(pairs, lost, REJECTED))
 
 
-def _reasons(run: Run, pairs: pa.Table, scores: pa.Table) -> tuple[pa.ListArray, pa.Array]:
-    """The reasons of each scored pair (list of strings, empty where it is kept), and the detail of dedup_images or null."""
-    masks = score_reasons(run.recipe, pairs["source"], scores)
+def decide(recipe: Recipe, pairs: pa.Table, scores: pa.Table, decisions: pa.Table) -> tuple[pa.ListArray, pa.Array]:
+    """The reasons of each scored pair (list of strings, empty where it is kept), and the detail of dedup_images or null.
+
+    Args:
+        pairs: the scored pairs of a shard, with a column `source`.
+        scores: theirs, in the same order.
+        decisions: those of dedup_images on these pairs.
+    """
+    masks = score_reasons(recipe, pairs["source"], scores)
     bits = np.zeros(pairs.num_rows, dtype=np.uint64)
     for position, mask in enumerate(masks.values()):
         bits |= mask.astype(np.uint64) << np.uint64(position)
     reasons = decode_reasons(bits, tuple(masks))
-    decisions = read_decisions(run, scores["key"])
     if not decisions.num_rows:
         return reasons, pa.nulls(pairs.num_rows, pa.string())
     rows = pc.index_in(scores["key"], decisions["key"]).combine_chunks()

@@ -24,7 +24,13 @@ from tests.support.paths import REPOSITORY
 
 FOLDER = REPOSITORY / ".cache" / "tests"
 SOURCES = ("foundation", "filters", "pipeline", "demo", "zhclip", "requirements.lock", "tests/support/runs.py")
-BESIDE = ("pipeline/serve", "pipeline/inspect/report", "pipeline/inspect/check", "pipeline/inspect/sql")
+BESIDE = (
+    "pipeline/serve",
+    "pipeline/inspect/verify",
+    "pipeline/inspect/report",
+    "pipeline/inspect/check",
+    "pipeline/inspect/sql",
+)
 """Parts of SOURCES that change nothing in a run."""
 KEPT = 2 * 24 * 3600  # seconds after its last use that an entry stays
 CLIENT_PORTS = 32_768  # from here on the system gives ports to clients, so one could be taken at any moment

@@ -6,7 +6,11 @@ import errno
 import hashlib
 import inspect
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from foundation.storage import Disk, Storage, StorageError
 from pipeline.inspect.catalog import views
@@ -15,6 +19,8 @@ from pipeline.inspect.catalog.views import catalog_sql
 from pipeline.run.folder import Run
 from pipeline.run.names import CATALOG, CATALOG_SQL, DATASET, DATASET_MANIFEST, LAYOUT_FILE, RECIPE_FILE
 from pipeline.run.parquet import write_parquet
+
+NOTED = ("began", "ended", "seconds", "host")  # columns of the shards that come from times/
 
 
 def write_catalog(run: Run) -> Storage:
@@ -38,21 +44,56 @@ def write_catalog(run: Run) -> Storage:
 
 
 def _write(run: Run, state: str, storage: Storage) -> Storage:
-    manifests = {stage: run.readable(stage) for stage in run.stages}
-    tables = {
-        "files": files_table(manifests),
-        "funnel": funnel_table(run),
-        "outcomes": outcomes_table(run),
-        "shards": shards_table(run, {stage: run.manifests(stage) for stage in run.stages}),
-        "stages": stages_table(run),
-    }
+    stages, tables = _content(run)
     with tempfile.TemporaryDirectory(prefix="zhclip-catalog-") as folder:
         for name, table in tables.items():
             written = Path(folder, f"{name}.parquet")
             write_parquet(table, written)
             storage.put(f"{CATALOG}/{name}.parquet", written)
-    storage.put(CATALOG_SQL, catalog_sql(state, [stage for stage, of in manifests.items() if of]).encode())
+    storage.put(CATALOG_SQL, catalog_sql(state, stages).encode())
     return storage
+
+
+def _content(run: Run) -> tuple[list[str], dict[str, pa.Table]]:
+    """The stages whose files can be read, and the tables by name."""
+    readable = {stage: run.readable(stage) for stage in run.stages}
+    tables = {
+        "files": files_table(readable),
+        "funnel": funnel_table(run),
+        "outcomes": outcomes_table(run),
+        "shards": shards_table(run, {stage: run.manifests(stage) for stage in run.stages}),
+        "stages": stages_table(run),
+    }
+    return [stage for stage, manifests in readable.items() if manifests], tables
+
+
+def stale_parts(run: Run) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong) where a catalog says that it is up to date and is not what the run's manifests give.
+
+    Times and hosts are not compared: they are for people.
+    """
+    try:
+        text = run.storage.read(CATALOG_SQL).decode(errors="replace")
+    except FileNotFoundError:
+        return
+    state = _state(run)
+    if not text.startswith(f"-- {state}\n"):
+        return
+    stages, tables = _content(run)
+    if text != catalog_sql(state, stages):
+        yield CATALOG_SQL, "is not the catalog of this run, although it says so"
+    for name, expected in tables.items():
+        try:
+            with run.storage.open(f"{CATALOG}/{name}.parquet") as file:
+                stored = pq.read_table(file)
+        except (OSError, ValueError) as error:
+            yield f"{CATALOG}/{name}.parquet", f"cannot be read ({error})"
+            continue
+        compared = [column for column in expected.column_names if column not in NOTED]
+        if stored.column_names != expected.column_names or not stored.select(compared).equals(
+            expected.select(compared)
+        ):
+            yield f"{CATALOG}/{name}.parquet", "is not what the manifests give"
 
 
 def _state(run: Run) -> str:

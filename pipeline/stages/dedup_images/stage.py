@@ -28,7 +28,14 @@ from pipeline.stages.dedup_images.data import EvalImageTable, Scored
 from pipeline.stages.dedup_images.duplicates import Copies, find_copies
 from pipeline.stages.dedup_images.matching import Fingerprints, nearest
 from pipeline.stages.dedup_images.stored_embeddings import PairEmbeddings, read_embeddings
-from pipeline.stages.dedup_images.tables import CLUSTERS, DECISIONS, DECISIONS_ENDING, SHARD, commit
+from pipeline.stages.dedup_images.tables import (
+    CLUSTERS,
+    CLUSTERS_ENDING,
+    DECISIONS,
+    DECISIONS_ENDING,
+    SHARD,
+    commit,
+)
 from pipeline.stages.layout import SELECTING
 from pipeline.stages.plan import plan_shards
 from pipeline.stages.score import embeddings
@@ -57,12 +64,13 @@ class DedupImages(Stage):
     label = "dedup images"
     summary = "Find near-duplicates, images of evaluation sets, and pairs beyond a source's max_pairs."
     cheap = True
+    endings = (DECISIONS_ENDING, CLUSTERS_ENDING)
     views = (
         View(
             "clusters",
             CLUSTERS,
             "near-duplicates: cluster (key of the pair that stays), key, source, kind, distance in bits of 192",
-            ending=".clusters.parquet",
+            ending=CLUSTERS_ENDING,
             with_shard=False,
         ),
     )

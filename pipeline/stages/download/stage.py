@@ -20,6 +20,7 @@ from pipeline.run.parquet import write_parquet
 from pipeline.sources.columns import to_text
 from pipeline.stages.base import Stage, TooMuchFailed, View, handed_on, without
 from pipeline.stages.download import resume
+from pipeline.stages.download.content import content_of, stored_hashes
 from pipeline.stages.download.shard import ShardFailed, download_shard
 from pipeline.stages.download.writer import OUTCOME_SCHEMA
 from pipeline.stages.plan import plan_shards
@@ -34,6 +35,7 @@ class Download(Stage):
     summary = "Fetch and resize the images of every planned shard."
     extra = "download"
     per_plan_shard = True
+    endings = (".tar", ".parquet")
     outcomes = (
         Outcome("not_fetched", "not fetched", FAILED, "Pairs whose image cannot be fetched, or is no usable image."),
     )
@@ -114,4 +116,5 @@ def _download(run: Run, shard: str, attempt: Attempt) -> None:
     attempt.output(".parquet", written="images.parquet")
     attempt.ledger(entries(lost, "download", FAILED, as_lists(failures["reason"]), failures["detail"]))
     reasons = dict(sorted(Counter(failures["reason"].to_pylist()).items()))
-    attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons})
+    content = content_of(outcomes, stored_hashes(outcomes, attempt.folder / "images.tar"))
+    attempt.commit({**tally(pairs, lost, FAILED), "reasons": reasons, "content": content})

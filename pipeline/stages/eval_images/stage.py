@@ -63,6 +63,7 @@ class EvalImages(Stage):
     summary = "Fingerprint the images of evaluation sets."
     cheap = True
     covers_earlier = False
+    endings = (".parquet",)
     views = (
         View(
             "eval_images",

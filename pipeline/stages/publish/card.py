@@ -15,21 +15,45 @@ from pipeline.run.manifest import recorded_versions
 from pipeline.run.names import CARD, DATASET, DATASET_MANIFEST
 from pipeline.run.outcomes import FAILED, REJECTED
 from pipeline.sources.base import Source
+from pipeline.stages.base import without
 from pipeline.stages.dedup_images.stage import dedup_inputs
 from pipeline.stages.layout import read_inputs
+from pipeline.stages.publish.root import part_hashes, root_of
 
 
 def write(run: Run) -> None:
     """Writes both files; they hold no time and no path of this machine."""
-    manifest = dataset_manifest(run)
-    run.storage.put(f"{DATASET}/{CARD}", data_card(run, manifest).encode())
+    manifest, card = described(run, recorded_versions())
+    run.storage.put(f"{DATASET}/{CARD}", card.encode())
     run.storage.put(
         f"{DATASET}/{DATASET_MANIFEST}", (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode()
     )
 
 
-def dataset_manifest(run: Run) -> dict[str, Any]:
-    """All shards with their files, counts, recipe digest and the scorer's identity."""
+def described(run: Run, versions: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """The content of `manifest.json`, with the root of the run, and the text of the data card."""
+    manifest = dataset_manifest(run, versions)
+    card = data_card(run, manifest)
+    return sealed(run, manifest, card), card
+
+
+def sealed(run: Run, manifest: Mapping[str, Any], card: str) -> dict[str, Any]:
+    """The content of `manifest.json` with the root of the run, and what that is made of, in front of the shards."""
+    hashes = part_hashes(run, manifest["versions"], card)
+    return {**without(manifest, {"shards"}), "root": root_of(hashes), "hashes": hashes, "shards": manifest["shards"]}
+
+
+def stored_root(run: Run) -> str | None:
+    """The root that `manifest.json` of the dataset names; None where nothing is published yet."""
+    try:
+        content = json.loads(run.storage.read(f"{DATASET}/{DATASET_MANIFEST}"))
+        return str(content["root"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def dataset_manifest(run: Run, versions: Mapping[str, str]) -> dict[str, Any]:
+    """All shards with their files and counts, the recipe digest, and the versions that published them."""
     shards = []
     for manifest in run.manifests("publish"):
         files = {name.removeprefix(f"{DATASET}/"): description for name, description in manifest.files.items()}
@@ -40,7 +64,7 @@ def dataset_manifest(run: Run) -> dict[str, Any]:
         "format": "webdataset: KEY.jpg, KEY.json, KEY.txt; index: SHARD.parquet with offset and length of every image",
         "recipe_digest": run.digest("publish"),
         "pairs": sum(shard["pairs"] for shard in shards),
-        "versions": recorded_versions(),
+        "versions": dict(versions),
         "shards": shards,
     }
 
@@ -120,7 +144,7 @@ column `url`.
 `SHARD.tar` holds KEY.jpg, KEY.json and KEY.txt of each pair, in key order; the JSON has those columns that have a value, and
 `datasets` shows the ones that the first five pairs have. `SHARD.parquet` has one row per pair with all that is known of it, and
 the byte `offset` and `length` of the image inside the tar. `SHARD.json` and `manifest.json` give sizes and
-SHA-256 of all files.
+SHA-256 of all files; `root` in `manifest.json` is one hash of the run that made them, and of its every file.
 
 ```python
 import webdataset

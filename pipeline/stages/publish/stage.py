@@ -62,6 +62,7 @@ class Publish(Stage):
     summary = "Write the kept pairs as webdataset tars with Parquet indexes."
     published = DATASET
     cheap = True
+    endings = (".tar", ".parquet")
     outcomes = (Outcome("published", "published", description=f"Pairs in {DATASET}/."),)
     views = (
         View(
@@ -103,8 +104,12 @@ class Publish(Stage):
 
 def kept_by_plan_shard(run: Run) -> list[tuple[str, int]]:
     """(plan shard, pairs that the last stage before this one handed on), in key order."""
-    last = ["select", *run.between("select", "publish")][-1]
-    return [(manifest.shard, int(manifest.counts["out"])) for manifest in run.manifests(last)]
+    return [(manifest.shard, int(manifest.counts["out"])) for manifest in run.manifests(kept_stage(run))]
+
+
+def kept_stage(run: Run) -> str:
+    """The last stage on plan shards before this one: what it hands on is published."""
+    return ["select", *run.between("select", "publish")][-1]
 
 
 def shards_of_pieces(run: Run) -> dict[str, list[Piece]]:

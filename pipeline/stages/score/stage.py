@@ -42,6 +42,7 @@ class Score(Stage):
     summary = "Score every downloaded pair with Multilingual-CLIP."
     extra = "score"
     per_plan_shard = True
+    endings = (".parquet",)
     outcomes = (Outcome("not_decoded", "not decoded", FAILED, "Pairs whose stored image does not decode."),)
     reasons: ClassVar[Mapping[str, str]] = {"image_undecodable": "the stored image does not decode, so it has no score"}
     views = (

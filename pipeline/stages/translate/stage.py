@@ -41,6 +41,7 @@ class Translate(Stage):
     label = "translate"
     summary = "Translate the English captions of sources that have a translation.model."
     extra = "translate"
+    endings = (".parquet",)
 
     def inputs(self, recipe: Recipe) -> dict[str, Any]:
         """The texts that are translated, and how; {} where no source has a model."""
