@@ -230,11 +230,13 @@ class Run:
             for manifest in self.all_manifests(stage)
             if (shards is None or manifest.shard in shards) and manifest.digest != keep_digest
         ]
-        if wanted and (published := self.stages[stage].published):
+        published = self.stages[stage].published
+        if wanted and published:
             self.storage.remove(f"{published}/{DATASET_MANIFEST}")  # first: what is published is whole or not there
         for manifest in wanted:
             self.forget(manifest)
-            for name in [*manifest.files, *manifest.scratch]:
+            described = [f"{published}/{manifest.shard}.json"] if published else []
+            for name in [*manifest.files, *manifest.scratch, *described]:
                 self.storage.remove(name)
         return len(wanted)
 

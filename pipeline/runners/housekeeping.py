@@ -41,6 +41,8 @@ def tidy(run: Run) -> Tidied:
     if isinstance(run.storage, Disk):
         shutil.rmtree(run.storage.scratch(), ignore_errors=True)
     needed = _before_the_first_pending(run)
+    with_scratch = bool(needed) and "plan" not in needed
+    needed.add("publish")  # whoever deletes what is published wants it anew
     files = total = shards = 0
     for stage in STAGES.values():
         if stage.cheap:
@@ -50,7 +52,7 @@ def tidy(run: Run) -> Tidied:
             entry for folder in sorted(run.stages[stage.name].folders) for entry in run.storage.list(f"{folder}/")
         ]
         if stage.name in needed:
-            shards += _drop_incomplete(run, manifests, entries, with_scratch="plan" not in needed)
+            shards += _drop_incomplete(run, manifests, entries, with_scratch)
         for entry in _unnamed(run, stage, manifests, entries):
             run.storage.remove(entry.name)
             files, total = files + 1, total + entry.bytes
@@ -90,7 +92,9 @@ def _drop_incomplete(run: Run, manifests: list[Manifest], entries: list[Entry], 
     count = 0
     for manifest in manifests:
         lacking = [name for name, described in manifest.files.items() if sizes.get(name) != described["bytes"]]
-        if with_scratch:
+        if run.stages[manifest.stage].published and sizes.keys() >= set(manifest.scratch):
+            lacking = []  # not handed on yet
+        elif with_scratch:
             lacking += [name for name in manifest.scratch if name not in sizes]
         if lacking:
             log.warning(

@@ -75,7 +75,7 @@ def test_a_truncated_tar_is_named_with_the_keys_it_lost(copy: Run) -> None:
 DAMAGE: dict[str, tuple[Callable[[Run], object], str]] = {
     "missing published shard": (
         lambda run: [file_of(run, "publish", "000001", f".{ending}").unlink() for ending in ("tar", "parquet", "json")],
-        "dataset/000001: missing shard",
+        "publish/000001: missing shard",
     ),
     "missing published tar": (
         lambda run: file_of(run, "publish", "000001", ".tar").unlink(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -26,6 +26,7 @@ class Manifests:
 
     loaded: dict[str, dict[str, Manifest]] = field(default_factory=dict)
     names: dict[str, dict[str, str]] = field(default_factory=dict)  # stage → shard → name, damaged and stale ones too
+    staged: set[str] = field(default_factory=set)  # stages whose files are not handed on yet: none of them counts
     problems: list[str] = field(default_factory=list)
 
 
@@ -38,7 +39,7 @@ def load(run: Run, files: RunFiles, digests: bool = True) -> Manifests:
     manifests = Manifests()
     for stage in STAGES:
         stale: list[str] = []
-        manifests.names[stage], manifests.loaded[stage] = _names(run, files, stage), {}
+        manifests.names[stage], manifests.loaded[stage] = files.manifest_names(stage), {}
         for shard, name in manifests.names[stage].items():
             try:
                 manifest = Manifest.from_json(files.bytes_of(name).decode("utf-8"))
@@ -55,15 +56,18 @@ def load(run: Run, files: RunFiles, digests: bool = True) -> Manifests:
         manifests.problems += listed(
             stale, lambda shown: f"{shown}: made with another recipe than recipe.yaml; {MEND_STALE}"
         )
+        if _is_staged(run, files, stage, manifests.loaded[stage].values()):
+            manifests.staged.add(stage)
+            manifests.loaded[stage] = {}
     return manifests
 
 
-def _names(run: Run, files: RunFiles, stage: str) -> dict[str, str]:
-    """Shard → name of its manifest; of a stage that publishes none before all are handed on."""
+def _is_staged(run: Run, files: RunFiles, stage: str, manifests: Iterable[Manifest]) -> bool:
+    """Whether the files of a stage that publishes still wait to be handed on: it is at work, or was killed."""
     published = run.stages[stage].published
-    if published and files.size(f"{published}/{DATASET_MANIFEST}") is None:
-        return {}
-    return files.manifest_names(stage)
+    if not published or files.size(f"{published}/{DATASET_MANIFEST}") is not None:
+        return False
+    return any(files.size(name) is not None for manifest in manifests for name in manifest.scratch)
 
 
 def _reason(error: Exception) -> str:

@@ -67,6 +67,8 @@ def _compare(context: Context, manifests: Manifests, presence: Presence, stage: 
         f"{names[shard]}: extra manifest: the run has {len(expected):,} such shards, and this is none of them"
         for shard in sorted(set(names) - set(expected))
     ]
+    if stage.name in manifests.staged and not missing:
+        presence.incomplete = f"{stage.name}: {len(expected):,} shards are made, and not handed on yet"
     if missing and not presence.incomplete:
         presence.incomplete = f"{stage.name} {len(expected) - len(missing):,} of {len(expected):,} shards"
 

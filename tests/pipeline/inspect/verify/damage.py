@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from pipeline.inspect.catalog import write_catalog
+from pipeline.stages.opening import read_run
 from tests.pipeline.inspect.verify.cases import CASES, case
 from tests.pipeline.inspect.verify.copies import Copy
 
@@ -156,16 +158,19 @@ def _(copy: Copy) -> None:
 
 @case("catalog: text")
 def _(copy: Copy) -> None:
+    write_catalog(read_run(copy.folder))
     copy.flip("catalog.sql", 3000)
 
 
 @case("catalog: table")
 def _(copy: Copy) -> None:
+    write_catalog(read_run(copy.folder))
     copy.flip("catalog/funnel.parquet", 100)
 
 
 @case("catalog: table deleted")
 def _(copy: Copy) -> None:
+    write_catalog(read_run(copy.folder))
     copy.remove("catalog/funnel.parquet")
 
 

@@ -38,7 +38,7 @@ def _(copy: Copy) -> None:
     for shard, other in (("000000", "000001"), ("000001", "000000")):
         described = manifests[other]["files"]
         files = {name: described[its] for name, its in zip(names[shard], names[other], strict=True)}
-        content = {**manifests[other], "shard": shard, "files": files}
+        content = {**manifests[other], "shard": shard, "files": files, "scratch": []}
         copy.write(copy.manifest("publish", shard), json.dumps(content).encode())
     copy.seal()
 
@@ -52,7 +52,10 @@ def _(copy: Copy) -> None:
         name = copy.file("publish", ending, last)
         files[name.replace(last, "000004")] = content["files"][name]
         copy.write(name.replace(last, "000004"), copy.read(name))
-    copy.write(copy.manifest("publish", "000004"), json.dumps({**content, "shard": "000004", "files": files}).encode())
+    copy.write(
+        copy.manifest("publish", "000004"),
+        json.dumps({**content, "shard": "000004", "files": files, "scratch": []}).encode(),
+    )
     copy.seal()
 
 
@@ -300,4 +303,3 @@ def _(copy: Copy) -> None:
 def _(copy: Copy) -> None:
     name = copy.file("plan", ".parquet")
     copy.edit_manifest("select", "000001", lambda manifest: manifest["scratch"].append(name))
-    copy.seal()

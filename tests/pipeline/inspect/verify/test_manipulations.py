@@ -107,6 +107,7 @@ def test_a_run_in_the_middle_of_something_is_incomplete_and_no_more(copy: Copy) 
 
 def test_without_its_published_folder_a_run_is_incomplete(copy: Copy) -> None:
     copy.remove("dataset")
+    copy.remove("publish")
     report = verify_folder(copy.folder, QUIET)
     assert (report.incomplete, report.problems, report.exit_code) == ("publish 0 of 4 shards", [], 3)
 
