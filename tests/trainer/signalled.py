@@ -13,7 +13,8 @@ from trainer.log import TrainingLog
 
 if __name__ == "__main__":
     number, step = int(sys.argv[1]), int(sys.argv[2])
-    signal.signal(number, signal.SIG_DFL)  # below nohup a training ignores SIGHUP, as it should
+    if number == signal.SIGHUP:
+        signal.signal(number, signal.SIG_DFL)  # below nohup a training ignores it, as it should
     sys.argv = sys.argv[3:]
     log_step = TrainingLog.step
 

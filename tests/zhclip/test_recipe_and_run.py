@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_recipe_and_run_are_told_apart(words: list[str], option: object, recipe: str | None, run: Path) -> None:
     given = option() if callable(option) else option
-    assert recipe_and_run(words, given, "plan") == (recipe, run)
+    assert recipe_and_run(words, given, "plan") == (recipe, str(run))
 
 
 @pytest.mark.parametrize(

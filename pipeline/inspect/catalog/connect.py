@@ -11,7 +11,7 @@ import duckdb
 import fsspec
 
 from foundation import sql
-from foundation.storage import SCHEMES
+from foundation.storage import SCHEMES, StorageError
 from pipeline.inspect.catalog.write import write_catalog
 from pipeline.run.manifest import RunError
 from pipeline.run.names import CATALOG, CATALOG_SQL, FORMAT_FILE
@@ -61,7 +61,14 @@ def attach(connection: duckdb.DuckDBPyConnection, name: str, run: str | Path) ->
 
 def _find(connection: duckdb.DuckDBPyConnection, run: str | Path) -> Place:
     scheme = str(run).partition("://")[0] if "://" in str(run) else ""
-    return _remote(connection, str(run)) if scheme and scheme not in SCHEMES else _own(connection, run)
+    if scheme and scheme not in SCHEMES:
+        return _remote(connection, str(run))
+    try:
+        return _own(connection, run)
+    except StorageError:
+        if not scheme:
+            raise
+        return _remote(connection, str(run))  # fsspec knows ways to sign in, and servers, that obstore does not
 
 
 def _own(connection: duckdb.DuckDBPyConnection, folder: str | Path) -> Place:
