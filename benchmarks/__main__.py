@@ -15,6 +15,7 @@ QUICK = (
     ["benchmarks.loader"],
     ["benchmarks.training"],
     ["benchmarks.waiting"],
+    ["benchmarks.commits"],
     ["benchmarks.verify"],
     ["benchmarks.translation"],
     ["benchmarks.image_duplicates", "search", "--millions", "1"],

@@ -62,11 +62,13 @@ class Storage(Protocol):
         """
         ...
 
-    def put(self, name: str, content: bytes | Path) -> None:
-        """Write a file, whole or not at all; one that is there is replaced: a reader sees the old content or the new. Durable
-        on return.
+    def put(self, name: str, content: bytes | Path, durable: bool = True) -> None:
+        """Write a file, whole or not at all; one that is there is replaced: a reader sees the old content or the new.
 
-        A `Path` is a finished local file of any size, which may be gone afterwards (moved, where that is the cheapest).
+        Args:
+            content: a `Path` is a finished local file of any size, which may be gone afterwards (moved, where that is the
+                cheapest).
+            durable: on return; else it may be lost with the machine's power.
         """
         ...
 

@@ -63,16 +63,17 @@ class Disk:
             _flush_folder(path.parent)
         return created
 
-    def put(self, name: str, content: bytes | Path) -> None:
+    def put(self, name: str, content: bytes | Path, durable: bool = True) -> None:
         path = self._path(name)
         with self._errors("be written", name):
             if isinstance(content, Path):
                 _move(content, path)
             else:
                 with _beside(path) as part:
-                    _write(part, content)
+                    _write(part, content, durable)
                     part.replace(path)
-            _flush_folder(path.parent)
+            if durable:
+                _flush_folder(path.parent)
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         start, end = checked_range(start, end)
@@ -162,11 +163,12 @@ def _make(folder: Path) -> None:
     _flush_folder(folder.parent)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, durable: bool = True) -> None:
     with path.open("xb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def _flush(path: Path) -> None:

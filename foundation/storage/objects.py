@@ -60,7 +60,7 @@ class Objects:
         creation = _Creation(self._key(name), content)
         return self._again("be written", name, lambda: creation.attempt(client(located(self.url), repeats=False)))
 
-    def put(self, name: str, content: bytes | Path) -> None:
+    def put(self, name: str, content: bytes | Path, durable: bool = True) -> None:  # noqa: ARG002  it always is
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         chunk = max(PART, size // PARTS)
 

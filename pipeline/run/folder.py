@@ -262,7 +262,7 @@ class Run:
     def note_time(self, stage: str, shard: str, began: float, ended: float, host: str) -> None:
         """Note what `times` reads."""
         name = "-".join(host.replace("~", "/").split("/"))
-        self.storage.put(f"{TIMES}/{stage}/{shard}~{began:.3f}~{ended:.3f}~{name}", b"")
+        self.storage.put(f"{TIMES}/{stage}/{shard}~{began:.3f}~{ended:.3f}~{name}", b"", durable=False)
 
     def _done(self, stage: str, shard: str) -> Manifest:
         manifest = self.manifest(stage, shard)

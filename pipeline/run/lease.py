@@ -173,7 +173,7 @@ def _beat(storage: Storage, epoch: int, stop: threading.Event) -> None:
     while True:
         count += 1
         with suppress(StorageError):  # a storage that does not answer now may the next time
-            storage.put(_name(epoch, ".beat"), str(count).encode())
+            storage.put(_name(epoch, ".beat"), str(count).encode(), durable=False)
         if stop.wait(BEAT):
             return
 

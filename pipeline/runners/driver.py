@@ -41,6 +41,7 @@ def run_stages(
         RunError: another process works on this run, a stage is asked for before the one it reads, or a version of zhclip
             with other stages or settings made what took long.
         StageFailed: items could not be done; all others are committed.
+        Superseded: this process was held up for so long that another one took over.
         TooMuchFailed: more failed than the recipe's limits allow.
     """
     stages = [stage for name, stages in COMMANDS.items() if name in commands for stage in stages]
@@ -105,6 +106,7 @@ def _run_stage(run: Run, stage: Stage, workers: int, beam_options: Sequence[str]
     items = stage.pending(run)
     if items:
         run_items(run, stage.name, items, workers, beam_options)
+    run.check_lease()  # a driver that was held up for long may have been followed by another one
     stage.check(run)
     stage.finish(run)
     write_catalog(run)

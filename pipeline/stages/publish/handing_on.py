@@ -37,6 +37,7 @@ def hand_on(run: Run) -> None:
 
 
 def _hand_on(run: Run, manifest: Manifest, staged: Collection[str], sizes: dict[str, int]) -> None:
+    run.check_lease()
     sources = {ending_of(name): name for name in manifest.scratch if name in staged}
     for name, described in manifest.files.items():
         if source := sources.get(ending_of(name)):

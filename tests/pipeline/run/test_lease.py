@@ -21,6 +21,7 @@ from pipeline.run.folder import Run
 from pipeline.run.lease import Holder, Superseded, check, drive, latest
 from pipeline.run.manifest import RunError
 from pipeline.stages.opening import open_run
+from pipeline.stages.publish.handing_on import hand_on
 from tests.support.paths import REPOSITORY
 
 HOLD = """
@@ -172,3 +173,19 @@ def test_a_damaged_lease_is_named(storage: Disk) -> None:
         drive(storage),
     ):
         pass
+
+
+def test_a_driver_that_was_followed_hands_nothing_on(tmp_path: Path) -> None:
+    """It slept, say, between the last shard and this."""
+    source = {"kind": "wukong", "files": ["x.csv"]}
+    run = open_run(tmp_path / "run", Recipe.model_validate({"sources": {"wukong": source}}))[0]
+    with drive(run.storage) as lease:
+        stale = replace(run, epoch=lease.epoch)
+        with begin_attempt(stale, "publish", "000000") as attempt:
+            attempt.output(".tar").write_bytes(b"tar")
+            attempt.commit({"in": 0, "out": 0})
+    with drive(run.storage), pytest.raises(Superseded):
+        hand_on(stale)
+    assert not list(run.storage.list("dataset/"))
+    hand_on(run)
+    assert run.storage.read("dataset/000000.tar") == b"tar"

@@ -128,11 +128,11 @@ class Dying(Disk):
         self._count()
         return super().create(name, content)
 
-    def put(self, name: str, content: bytes | Path) -> None:
+    def put(self, name: str, content: bytes | Path, durable: bool = True) -> None:
         """As on any disk, unless this is the write."""
         if not name.endswith(".beat"):
             self._count()
-        super().put(name, content)
+        super().put(name, content, durable)
 
 
 @pytest.mark.parametrize("writes", range(6))
