@@ -232,8 +232,8 @@ def calibrate(
             return calibrations, folder
         for path in folder.iterdir():
             run.storage.put(f"{CALIBRATION}/{path.name}", path)
-    is_local = isinstance(run.storage, Disk)
-    return calibrations, run.folder / CALIBRATION if is_local else f"{run.address}/{CALIBRATION}"
+    written = f"{run.address}/{CALIBRATION}"
+    return calibrations, Path(written) if isinstance(run.storage, Disk) else written
 
 
 def check_beam_options(options: Sequence[str]) -> None:
