@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,6 +50,11 @@ def stage_progress(run: Run) -> list[StageProgress]:
     return stages
 
 
+def is_complete(stages: Iterable[StageProgress]) -> bool:
+    """Whether all shards of all stages are there."""
+    return all(progress.done == progress.expected for progress in stages)
+
+
 def print_status(run: Run, console: Console) -> None:
     """Stages, then where every row went, and why."""
     table = Table(title=escape(f"{run.recipe.name}: {run.address}"), title_justify="left")
@@ -69,7 +74,7 @@ def print_funnel(run: Run, console: Console) -> None:
     """Rows per source from the metadata to the published shards, then why pairs were not handed on."""
     funnels = source_funnels(run)
     counts = reasons(run).to_pylist()
-    complete = all(progress.done == progress.expected for progress in stage_progress(run))
+    complete = is_complete(stage_progress(run))
     _print_fitting(console, funnels, lambda part: _outcome_table(part, funnels, complete))
     _print_fitting(console, funnels, lambda part: _reason_table(counts, [funnel.source for funnel in part]))
     for funnel in funnels:

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.inspect.funnel import source_funnels, stage_funnels
-from pipeline.inspect.status import stage_progress
+from pipeline.inspect.status import is_complete, stage_progress
 from pipeline.run.folder import Run
 from pipeline.run.manifest import Manifest
-from pipeline.run.outcomes import LEDGER_OUTCOMES, WAITING
+from pipeline.run.outcomes import LEDGER_OUTCOMES, undecided
 from pipeline.stages.registry import OUTCOMES, STAGES
 
 TIME = pa.timestamp("ms", "UTC")
@@ -99,13 +99,14 @@ def funnel_table(run: Run) -> pa.Table:
 
 def outcomes_table(run: Run) -> pa.Table:
     """One row per source and outcome, in the order of the recipe and of the flow; `waiting` last."""
+    waiting = undecided(is_complete(stage_progress(run)))
     labels = {key: (outcome.label, stage) for key, (stage, outcome) in OUTCOMES.items()}
     rows = [
         {"source": funnel.source, "outcome": key, "label": label, "stage": stage, "rows": count}
         for funnel in source_funnels(run)
         for key, (label, stage), count in [
             *((key, labels[key], count) for key, count in funnel.outcomes.items()),
-            (WAITING.key, (WAITING.label, None), funnel.waiting),
+            (waiting.key, (waiting.label, None), funnel.waiting),
         ]
     ]
     return pa.Table.from_pylist(rows, schema=OUTCOMES_TABLE)
