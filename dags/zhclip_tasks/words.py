@@ -35,14 +35,14 @@ def check_words(settings: Settings) -> list[str]:
 
 
 def report_words(settings: Settings) -> list[str]:
-    """`zhclip report RUN --out FILE [--against RUN]`; by default RUN/report.html."""
-    out = settings["report"] or str(Path(settings["run"]) / "report.html")
-    return ["report", settings["run"], "--out", out, *_against(settings)]
+    """`zhclip report RUN [--out FILE] [--against RUN]`; by default RUN/report.html."""
+    out = ["--out", settings["report"]] if settings["report"] else []
+    return ["report", settings["run"], *out, *_against(settings)]
 
 
 def train_words(stages: int, settings: Settings) -> list[str]:
     """What follows `zhclip train`: the first `stages` stages of the preset on the published pairs, continuing what is there."""
-    data = str(Path(settings["run"]) / "dataset")
+    data = f"{settings['run'].rstrip('/')}/dataset"  # of a folder or of an address
     words = [settings["preset"], "--data", data, "--out", settings["training"]]
     return [*words, *_sets(settings["training_overrides"]), "--stages", str(stages)]
 

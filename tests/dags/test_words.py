@@ -48,8 +48,15 @@ def test_what_is_left_out_is_left_to_zhclip() -> None:
     assert words.check_words(settings(policy="p.yaml", against="/runs/old")) == [
         *("check", "/runs/a b", "--policy", "p.yaml", "--against", "/runs/old")
     ]
-    assert words.report_words(SETTINGS) == ["report", "/runs/a b", "--out", "/runs/a b/report.html"]
+    assert words.report_words(SETTINGS) == ["report", "/runs/a b"]
+    assert words.report_words(settings(report="r.html")) == ["report", "/runs/a b", "--out", "r.html"]
     assert words.evaluate_words(SETTINGS) is None
+
+
+def test_a_run_may_lie_at_an_address() -> None:
+    at = settings(run="s3://bucket/runs/first")
+    assert words.report_words(at) == ["report", "s3://bucket/runs/first"]
+    assert words.train_words(1, at)[1:3] == ["--data", "s3://bucket/runs/first/dataset"]
 
 
 def test_newest_checkpoint_is_evaluated(tmp_path: Path) -> None:
