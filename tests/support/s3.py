@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 
 from tests.support.cache import unused_port
+from tests.support.optional import MACHINE
 from tests.support.paths import REPOSITORY
 
 MODULE = "github.com/versity/versitygw/cmd/versitygw"
@@ -36,13 +37,13 @@ def versitygw() -> Path:
             return path
         go = shutil.which("go") or shutil.which("go", path=str(Path(sys.executable).parent))
         if go is None:
-            pytest.skip("no versitygw here: make versitygw")
+            pytest.skip(f"{MACHINE}versitygw: make versitygw")
         environment = os.environ | {"GOBIN": str(path.parent), "CGO_ENABLED": "0", "GOFLAGS": "-trimpath"}
         done = subprocess.run(
             [go, "install", f"{MODULE}@{VERSION}"], env=environment, cwd=path.parent, capture_output=True, text=True
         )
         if done.returncode:
-            pytest.skip(f"no versitygw here, and it cannot be built: {done.stderr.strip()[-300:]}")
+            pytest.skip(f"{MACHINE}versitygw, and it cannot be built: {done.stderr.strip()[-300:]}")
     return path
 
 

@@ -15,6 +15,7 @@ from pipeline.run.folder import Run
 from pipeline.run.manifest import RunError
 from pipeline.runners.housekeeping import tidy
 from pipeline.stages.opening import open_run, read_run, run_of
+from tests.support.optional import MACHINE
 
 
 def recipe(**changes: object) -> Recipe:
@@ -98,7 +99,7 @@ def test_a_manifest_names_files_of_its_own_alone(run: Run, name: str) -> None:
 def test_a_stage_may_lie_on_another_disk(run: Run) -> None:
     elsewhere = Path("/dev/shm", f"zhclip-{run.folder.parent.name}")
     if not elsewhere.parent.is_dir() or elsewhere.parent.stat().st_dev == run.folder.stat().st_dev:
-        pytest.skip("needs /dev/shm on a disk of its own")
+        pytest.skip(f"{MACHINE}second disk at /dev/shm")
     elsewhere.mkdir()
     try:
         (run.folder / "select").symlink_to(elsewhere)
