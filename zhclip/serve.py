@@ -21,7 +21,7 @@ def add_command(app: typer.Typer) -> None:
 
 
 def serve_command(
-    runs: Annotated[Path | None, typer.Argument(help="A folder of runs, or a single run.", show_default=False)] = None,
+    runs: Annotated[str | None, typer.Argument(help="A folder of runs, or a single run.", show_default=False)] = None,
     run_option: RunOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but a loopback address needs a token.")
@@ -49,7 +49,10 @@ def serve_command(
     from pipeline.serve.access import MIN_TOKEN, Access, is_loopback
 
     token = token.strip()
-    folder = Path(named_run(runs, run_option, "zhclip serve RUN, or a folder of runs"))
+    named = named_run(runs, run_option, "zhclip serve RUN, or a folder of runs")
+    if "://" in named:
+        fail(f"{named} is no folder: `zhclip report`, `sql` and `status` show runs at an address", EXIT_INVALID)
+    folder = Path(named)
     if not folder.is_dir():
         fail(f"{folder} is not a folder; name a folder of runs, or one run", EXIT_INVALID)
     if token and len(token) < MIN_TOKEN:
