@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import foundation
+from foundation.errors import EXIT_INCOMPLETE
 from tests.support.loopback import Answer, Web
 from tests.support.paths import REPOSITORY
 
@@ -90,10 +91,10 @@ def run(program: Path, *arguments: str, folder: Path) -> subprocess.CompletedPro
     )
 
 
-def zhclip(worker: Path, *arguments: str, folder: Path) -> str:
-    """What a command prints that exits with 0."""
+def zhclip(worker: Path, *arguments: str, folder: Path, expected: int = 0) -> str:
+    """What a command prints that exits as expected."""
     ended = run(worker / "zhclip", *arguments, folder=folder)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == expected, ended.stderr
     return ended.stdout
 
 
@@ -130,7 +131,8 @@ def test_commands_run_from_another_folder(worker: Path, web: Web, tmp_path: Path
     zhclip(worker, "download", "run", folder=tmp_path)
     assert web.hits["/1.jpg"] == 1
     assert "caption_too_short" in zhclip(worker, "sql", "run", "from reasons", "--csv", folder=tmp_path)
-    assert not json.loads(zhclip(worker, "verify", "run", "--json", folder=tmp_path))["problems"]
+    proof = json.loads(zhclip(worker, "verify", "run", "--json", folder=tmp_path, expected=EXIT_INCOMPLETE))
+    assert (proof["problems"], proof["incomplete"]) == ([], "score 0 of 1 shards")
     manifests = [json.loads(path.read_text()) for path in (tmp_path / "run").rglob("000000.json")]
     assert all("torch" not in manifest["versions"] and "pyarrow" in manifest["versions"] for manifest in manifests)
     assert any("img2dataset" in manifest["versions"] for manifest in manifests)

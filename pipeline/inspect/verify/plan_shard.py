@@ -19,6 +19,7 @@ from pipeline.run.keys import key_ranges
 from pipeline.run.ledger import rows_by_source
 from pipeline.run.manifest import Manifest
 from pipeline.run.names import LEDGER
+from pipeline.sources.columns import to_text
 from pipeline.stages.registry import LEDGER_STAGES, STAGES
 
 PLANNED = PAIR_SCHEMA.append(pa.field("key", pa.string(), False))
@@ -104,6 +105,8 @@ def _lost(stage: str, name: str, waiting: pa.Table, ledger: pa.Table, rows: pa.C
     yield from listed(twice, lambda keys: f"{name}: pair {keys} stands there more than once")
     known = ledger.filter(pc.is_valid(rows))
     planned = waiting.take(rows.filter(pc.is_valid(rows)).combine_chunks())
+    urls = to_text(planned["url"].cast(pa.binary()))  # a ledger is text, also of a url that is not
+    planned = planned.set_column(planned.schema.get_field_index("url"), "url", urls)
     for column in OF_PAIR:
         if (key := first_difference(known["key"], known[column], planned[column])) is not None:
             yield f"{name}: {column} of pair {key} is not what plan/ says of it"
