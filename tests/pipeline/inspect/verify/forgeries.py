@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 
 import pyarrow as pa
 
@@ -185,8 +186,9 @@ def _(copy: Copy) -> None:
 
 def _twice(rows: list[Json]) -> None:
     """A row takes the place of another of its source."""
-    number = next(number for number in range(1, len(rows)) if rows[number]["source"] == rows[0]["source"])
-    rows[number] = rows[0]
+    pairs = combinations(range(len(rows)), 2)  # which rows a shard lost depends on its keys, and they on a port
+    first, other = next(pair for pair in pairs if rows[pair[0]]["source"] == rows[pair[1]]["source"])
+    rows[other] = rows[first]
 
 
 @case("forged: ledger, a row twice instead of another")
