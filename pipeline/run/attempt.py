@@ -80,6 +80,7 @@ class Attempt:
         Raises:
             Superseded: another process drives the run by now; nothing of this attempt counts.
         """
+        self.run.check_lease()  # before files are put that only the next driver would remove
         if self.run.manifest(self.stage, self.shard):
             return False
         files, staged = self._store()
@@ -125,8 +126,8 @@ class Attempt:
         while not self.run.storage.create(name, content):
             if self.run.manifest(self.stage, self.shard):
                 return False
+            self.run.check_lease()  # or this worker is the late one
             self.run.storage.remove(name)  # of another recipe, by a worker whose driver is gone: it counts for nobody
-            self.run.check_lease()
         return True
 
     def _scratch_name(self, ending: str) -> str:

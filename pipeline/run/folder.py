@@ -231,6 +231,8 @@ class Run:
             if (shards is None or manifest.shard in shards) and manifest.digest != keep_digest
         ]
         published = self.stages[stage].published
+        if wanted:
+            self.check_lease()
         if wanted and published:
             self.storage.remove(f"{published}/{DATASET_MANIFEST}")  # first: what is published is whole or not there
         for manifest in wanted:

@@ -9,6 +9,7 @@ long as a living holder would need to change it. Workers commit under the epoch 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import threading
@@ -90,12 +91,7 @@ def drive(storage: Storage, silence: float = SILENCE) -> Iterator[Lease]:
     epoch, holder = latest(storage)
     if holder is not None:
         _refuse_if_alive(storage, epoch, holder, silence)
-    own = Holder.this_process()
-    if not storage.create(_name(epoch + 1), json.dumps(asdict(own)).encode()):
-        raise RunError(_busy(storage, "another process, which was first"))
-    for entry in list(storage.list(f"{DRIVER}/")):
-        if entry.name[len(DRIVER) + 1 :][:1].isdigit() and not entry.name.startswith(_name(epoch + 1, "")):
-            storage.remove(entry.name)
+    _take(storage, epoch + 1)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(storage, epoch + 1, stop), daemon=True)
     heart.start()
@@ -128,8 +124,7 @@ def check(storage: Storage, epoch: int) -> None:
 def latest(storage: Storage) -> tuple[int, Holder | None]:
     """The highest epoch so far (0 before the first), and who holds it; None where it was ended in order."""
     names = {entry.name for entry in storage.list(f"{DRIVER}/")}
-    epochs = [int(name[len(DRIVER) + 1 : -len(".json")]) for name in names if name.endswith(".json")]
-    epoch = max(epochs, default=0)
+    epoch = max((_epoch(name) for name in names if name.endswith(".json")), default=0)
     if not epoch or _name(epoch, ".ended") in names:
         return epoch, None
     try:
@@ -142,14 +137,28 @@ def latest(storage: Storage) -> tuple[int, Holder | None]:
         ) from None
 
 
+def _take(storage: Storage, epoch: int) -> None:
+    """Write a lease, and remove those of epochs that have passed."""
+    name = _name(epoch)
+    if not storage.create(name, json.dumps(asdict(Holder.this_process())).encode()):
+        raise RunError(_busy(storage, "another process, which was first"))
+    epochs = {entry.name: _epoch(entry.name) for entry in storage.list(f"{DRIVER}/")}
+    if max(epochs.values(), default=0) > epoch:  # this process was frozen for a while, and others drove since it looked
+        storage.remove(name)
+        raise RunError(_busy(storage, "another process, which was first"))
+    for other, number in epochs.items():
+        if 0 < number < epoch:
+            storage.remove(other)
+
+
 def _refuse_if_alive(storage: Storage, epoch: int, holder: Holder, silence: float) -> None:
     if holder.is_here():
         if holder.lives():
             raise RunError(_busy(storage, str(holder)))
         return
-    beat, until = _last_beat(storage, epoch), time.monotonic() + silence
-    while time.monotonic() < until:
-        time.sleep(min(1.0, silence / 10))
+    beat, pause = _last_beat(storage, epoch), min(1.0, silence / 10)
+    for _ in range(math.ceil(silence / pause)):  # looks, not time: while the storage is away the holder cannot write either
+        time.sleep(pause)
         if _last_beat(storage, epoch) != beat:
             raise RunError(_busy(storage, str(holder)))
 
@@ -176,6 +185,12 @@ def _beat(storage: Storage, epoch: int, stop: threading.Event) -> None:
             storage.put(_name(epoch, ".beat"), str(count).encode(), durable=False)
         if stop.wait(BEAT):
             return
+
+
+def _epoch(name: str) -> int:
+    """The epoch of a file of a lease; 0 where it is something else."""
+    digits = name[len(DRIVER) + 1 :].partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _name(epoch: int, ending: str = ".json") -> str:

@@ -41,6 +41,7 @@ class DoItem(beam.DoFn):
         if len(failures(self.run, self.stage)) >= MANY_FAILURES:
             return
         try:
+            self.run.check_lease()  # what cannot be committed need not be made
             with log_item(self.run.name, self.stage, item.name) as log:
                 STAGES[self.stage].process(self.run, item)
                 log.fields.update(_counts(self.run, self.stage, item))

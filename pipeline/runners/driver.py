@@ -102,6 +102,7 @@ def _check_input(run: Run, stage: Stage) -> None:
 
 
 def _run_stage(run: Run, stage: Stage, workers: int, beam_options: Sequence[str], progress: Progress) -> None:
+    run.check_lease()
     progress(stage, run, stage.shards(run))
     items = stage.pending(run)
     if items:

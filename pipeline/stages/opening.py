@@ -35,8 +35,10 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
     if _text(run.storage, RECIPE_FILE) is None:
         _refuse_other_content(run.storage)
         with drive(run.storage):
-            _start(run)
-        return run, []
+            if started := _text(run.storage, RECIPE_FILE) is None:  # else another process was first, and it is continued
+                _start(run)
+        if started:
+            return run, []
     old = read_run(folder).recipe
     changed = [name for name, stage in STAGES.items() if stage.inputs(old) != stage.inputs(recipe)]
     lines = list(differences(old.canonical(), recipe.canonical()))
@@ -50,8 +52,9 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
         )
     if lines:
         with drive(run.storage) as lease:
-            _check_unchanged(run, old)
-            _change(replace(run, epoch=lease.epoch), changed)
+            if not _has_recipe(run, recipe):  # else another process has just changed it to the same
+                _check_unchanged(run, old)
+                _change(replace(run, epoch=lease.epoch), changed)
     return run, lines
 
 
@@ -107,6 +110,8 @@ def _refuse_other_content(storage: Storage) -> None:
     """What a start that was killed has left is no other content."""
     for entry in storage.list():
         if not entry.name.startswith((f"{DRIVER}/", ".writing-")) and entry.name != FORMAT_FILE:
+            if _text(storage, RECIPE_FILE) is not None:  # by now, as another process has just started it
+                return
             raise RunError(
                 f"{storage.address} is not empty and not a run (it has no {RECIPE_FILE}, but {entry.name}); name another folder"
             )
@@ -114,8 +119,6 @@ def _refuse_other_content(storage: Storage) -> None:
 
 def _start(run: Run) -> None:
     """Leaves a run that `read_run` takes; killed at any moment before, it leaves one that is started anew."""
-    if _text(run.storage, RECIPE_FILE) is not None:
-        raise RunError(f"another process has just started a run in {run.address}; the same command continues it")
     run.storage.put(FORMAT_FILE, (json.dumps({"format": FORMAT}) + "\n").encode())
     run.storage.put(RECIPE_FILE, _recipe_file(run.recipe).encode())
 
@@ -132,8 +135,12 @@ def _change(run: Run, changed: list[str]) -> None:
     run.storage.put(RECIPE_FILE, _recipe_file(run.recipe).encode())
 
 
+def _has_recipe(run: Run, recipe: Recipe) -> bool:
+    return _recipe_file(read_run(run.address).recipe) == _recipe_file(recipe)
+
+
 def _check_unchanged(run: Run, recipe: Recipe) -> None:
-    if _recipe_file(read_run(run.address).recipe) != _recipe_file(recipe):
+    if not _has_recipe(run, recipe):
         raise RunError(f"another process has just changed the recipe of {run.address}; look at it, then start again")
 
 

@@ -22,22 +22,25 @@ def hand_on(run: Run) -> None:
 
     Raises:
         RunError: a file is gone; the same command makes its shard again.
+        Superseded: another process drives the run by now; what that one publishes stays.
     """
     manifests = run.manifests("publish")
     listed = {entry.name: entry.bytes for entry in run.storage.list(f"{run.stages['publish'].folder}/")}
     if any(name in listed for manifest in manifests for name in manifest.scratch):
+        run.check_lease()
         run.storage.remove(f"{DATASET}/{DATASET_MANIFEST}")  # until all are handed on, nothing is published
     sizes = {entry.name: entry.bytes for entry in run.storage.list(f"{DATASET}/")}
     own = {f"{DATASET}/{DATASET_MANIFEST}", f"{DATASET}/{CARD}"}
     named = own.union(name for manifest in manifests for name in [*manifest.files, _described(manifest)])
     for name in sizes.keys() - named:
+        run.check_lease()
         run.storage.remove(name)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         list(pool.map(lambda manifest: _hand_on(run, manifest, listed, sizes), manifests))
 
 
 def _hand_on(run: Run, manifest: Manifest, staged: Collection[str], sizes: dict[str, int]) -> None:
-    run.check_lease()
+    run.check_lease()  # for every shard: a driver may freeze for longer than it counts as alive
     sources = {ending_of(name): name for name in manifest.scratch if name in staged}
     for name, described in manifest.files.items():
         if source := sources.get(ending_of(name)):

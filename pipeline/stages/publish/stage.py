@@ -99,6 +99,7 @@ class Publish(Stage):
     def finish(self, run: Run) -> None:
         """Make the folder stand alone: shards under plain names, a manifest of all of them, and the data card."""
         hand_on(run)
+        run.check_lease()
         card.write(run)
 
 

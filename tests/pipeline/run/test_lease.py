@@ -9,18 +9,21 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from foundation.storage import Disk
+from foundation.storage import Disk, Entry
 from pipeline.recipe import Recipe
 from pipeline.run.attempt import begin_attempt
 from pipeline.run.folder import Run
 from pipeline.run.lease import Holder, Superseded, check, drive, latest
 from pipeline.run.manifest import RunError
-from pipeline.stages.opening import open_run
+from pipeline.stages.opening import open_run, read_run
 from pipeline.stages.publish.handing_on import hand_on
 from tests.support.paths import REPOSITORY
 
@@ -145,8 +148,7 @@ def test_of_eight_that_start_at_once_one_drives(storage: Disk) -> None:
 
 
 def test_under_an_epoch_that_passed_nothing_is_committed(tmp_path: Path) -> None:
-    source = {"kind": "wukong", "files": ["x.csv"]}
-    run = open_run(tmp_path / "run", Recipe.model_validate({"sources": {"wukong": source}}))[0]
+    run = open_run(tmp_path / "run", recipe(0.26))[0]
     with drive(run.storage) as lease:
         stale = replace(run, epoch=lease.epoch)
         assert commit(stale, "000000")
@@ -160,9 +162,14 @@ def test_under_an_epoch_that_passed_nothing_is_committed(tmp_path: Path) -> None
     assert "000009" not in run.done("select")
 
 
-def commit(run: Run, shard: str) -> bool:
-    with begin_attempt(run, "select", shard) as attempt:
-        attempt.output(".parquet").write_bytes(shard.encode())
+def recipe(min_score: float) -> Recipe:
+    source = {"kind": "wukong", "files": ["x.csv"], "min_score": min_score}
+    return Recipe.model_validate({"sources": {"wukong": source}})
+
+
+def commit(run: Run, shard: str, stage: str = "select", ending: str = ".parquet", content: bytes = b"rows") -> bool:
+    with begin_attempt(run, stage, shard) as attempt:
+        attempt.output(ending).write_bytes(content)
         return attempt.commit({"in": 0, "out": 0})
 
 
@@ -189,3 +196,132 @@ def test_a_driver_that_was_followed_hands_nothing_on(tmp_path: Path) -> None:
     assert not list(run.storage.list("dataset/"))
     hand_on(run)
     assert run.storage.read("dataset/000000.tar") == b"tar"
+
+
+class Stalled(Disk):
+    """A disk whose process is frozen once, at a call that a test names, until what `meanwhile` does is done."""
+
+    at: ClassVar[tuple[str, str]] = ("", "")  # method, and the name of the file or folder
+    meanwhile: ClassVar[list[Callable[[], object]]] = []
+
+    def _stall(self, method: str, name: str) -> None:
+        if self.meanwhile and (method, name) == self.at:
+            self.meanwhile.pop()()
+
+    def create(self, name: str, content: bytes) -> bool:
+        """As on any disk."""
+        self._stall("create", name)
+        return super().create(name, content)
+
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """As on any disk."""
+        self._stall("read", name)
+        return super().read(name, start, end)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """As on any disk."""
+        self._stall("list", prefix)
+        yield from super().list(prefix)
+
+
+def test_a_start_that_was_frozen_while_others_drove_does_not_take_their_run(storage: Disk) -> None:
+    """Between its look at the lease and its own, one process drove the run to its end, and another one began."""
+    with drive(storage):
+        pass
+    with ExitStack() as others:
+
+        def drive_twice() -> None:
+            with drive(storage):
+                pass
+            assert others.enter_context(drive(storage)).epoch == 3
+
+        Stalled.at, Stalled.meanwhile = ("create", ".driver/000002.json"), [drive_twice]
+        with pytest.raises(RunError, match="another process"), drive(Stalled(storage.folder)):
+            pass
+        check(storage, 3)
+        assert latest(storage)[0] == 3
+
+
+def test_what_a_late_worker_finds_in_its_place_stays(tmp_path: Path) -> None:
+    """It looked whether its lease counts and froze; then another driver took over, with another threshold."""
+    old = open_run(tmp_path / "run", recipe(0.26))[0]
+    with drive(old.storage) as lease:
+        stale = replace(old, epoch=lease.epoch, storage=Stalled(old.folder))
+
+    def take_over() -> None:
+        run = open_run(tmp_path / "run", recipe(0.5))[0]
+        with drive(run.storage) as lease:
+            assert commit(replace(run, epoch=lease.epoch), "000000")
+
+    Stalled.at, Stalled.meanwhile = ("create", "select/000000.json"), [take_over]
+    with pytest.raises(Superseded):
+        commit(stale, "000000")
+    assert read_run(tmp_path / "run").done("select") == {"000000"}
+
+
+@pytest.mark.parametrize("name", ["dataset/", "publish/"])
+def test_a_driver_that_was_frozen_publishes_nothing_over_what_the_next_one_did(tmp_path: Path, name: str) -> None:
+    """It froze as it handed on: what it had in hand to remove and to replace is not its own any more."""
+    old = open_run(tmp_path / "run", recipe(0.26))[0]
+    with drive(old.storage) as lease:
+        frozen = replace(old, epoch=lease.epoch, storage=Stalled(old.folder))
+        for shard in ("000000", "000001"):
+            assert commit(frozen, shard, "publish", ".tar", b"old")
+        if name == "dataset/":
+            hand_on(frozen)
+
+    def take_over() -> None:
+        run = open_run(tmp_path / "run", recipe(0.5))[0]
+        with drive(run.storage) as lease:
+            run = replace(run, epoch=lease.epoch)
+            run.discard("publish", keep_digest=run.digest("publish"))
+            assert commit(run, "000000", "publish", ".tar", b"new") and commit(run, "000002", "publish", ".tar", b"new")
+            hand_on(run)
+
+    Stalled.at, Stalled.meanwhile = ("list", name), [take_over]
+    with pytest.raises(Superseded):
+        hand_on(frozen)
+    published = {entry.name: old.storage.read(entry.name) for entry in old.storage.list("dataset/")}
+    tars = {name: content for name, content in published.items() if name.endswith(".tar")}
+    assert tars == dict.fromkeys(["dataset/000000.tar", "dataset/000002.tar"], b"new")
+
+
+@pytest.mark.parametrize("prefix", ["", ".driver/"])
+def test_whoever_finds_that_another_process_started_the_run_goes_on_with_it(
+    tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that start at once, each could be refused by the look of the other, and then none would work."""
+    Stalled.at, Stalled.meanwhile = ("list", prefix), [lambda: open_run(tmp_path / "run", recipe(0.26))]
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.stages.opening.open_storage", lambda folder: Stalled(Path(folder)))
+        run, lines = open_run(tmp_path / "run", recipe(0.26))
+    assert not Stalled.meanwhile and lines == [] and read_run(run.folder).recipe == run.recipe
+
+
+@pytest.mark.parametrize("other", [0.5, 0.4])
+def test_whoever_finds_that_another_process_changed_the_recipe_goes_on_where_it_is_its_own(
+    tmp_path: Path, other: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_run(tmp_path / "run", recipe(0.26))
+    Stalled.at, Stalled.meanwhile = ("list", ".driver/"), [lambda: open_run(tmp_path / "run", recipe(other))]
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.stages.opening.open_storage", lambda folder: Stalled(Path(folder)))
+        with nullcontext() if other == 0.5 else pytest.raises(RunError, match="has just changed the recipe"):
+            open_run(tmp_path / "run", recipe(0.5))
+    assert not Stalled.meanwhile and read_run(tmp_path / "run").recipe == recipe(other)
+
+
+def test_while_the_storage_is_away_nobody_is_silent(storage: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder could not write either: time counts where an answer was had."""
+    held_elsewhere(storage)
+    now = [0.0]
+    monkeypatch.setattr("pipeline.run.lease.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pipeline.run.lease.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def be_away() -> None:
+        now[0] += 3600
+        Stalled.meanwhile.append(lambda: storage.put(".driver/000001.beat", b"2"))
+
+    Stalled.at, Stalled.meanwhile = ("read", ".driver/000001.beat"), [be_away, lambda: None]
+    with pytest.raises(RunError, match="process 7 on elsewhere"), drive(Stalled(storage.folder), silence=30):
+        pass
