@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from foundation.errors import WorkFailed
 from foundation.log import configure_worker, log_item
+from foundation.storage import StorageError
 from foundation.text import counted
 from pipeline.run.folder import Item, Run
 from pipeline.run.names import FAILURES
@@ -38,7 +39,7 @@ class DoItem(beam.DoFn):
 
     def process(self, item: Item) -> Iterator[str]:
         """Yields the item's name when it is done."""
-        if len(failures(self.run, self.stage)) >= MANY_FAILURES:
+        if len(failures(self.run, self.stage)) + len(_unwritten(self.run, self.stage)) >= MANY_FAILURES:
             return
         try:
             self.run.check_lease()  # what cannot be committed need not be made
@@ -47,7 +48,7 @@ class DoItem(beam.DoFn):
                 log.fields.update(_counts(self.run, self.stage, item))
             yield item.name
         except Exception:  # whatever it is, the other items go on and the driver reports it
-            self.run.storage.put(f"{_folder(self.run, self.stage)}{item.name}.txt", traceback.format_exc().encode())
+            _report(self.run, self.stage, item, traceback.format_exc())
 
 
 def run_items(run: Run, stage: str, items: Sequence[Item], workers: int, beam_options: Sequence[str] = ()) -> None:
@@ -58,13 +59,38 @@ def run_items(run: Run, stage: str, items: Sequence[Item], workers: int, beam_op
     """
     for old in list(run.storage.list(f"{FAILURES}/{stage}/")):
         run.storage.remove(old.name)
+    _unwritten(run, stage).clear()
     if "--runner=FlinkRunner" in beam_options:
         quiet_workers()
     with beam.Pipeline(runner=_runner(beam_options), options=_options(workers, beam_options)) as pipeline:
         _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | beam.ParDo(DoItem(run, stage))
-    failed = failures(run, stage)
-    if failed:
-        raise StageFailed(_describe(run, stage, failed))
+    failed, unwritten = failures(run, stage), _unwritten(run, stage)
+    if failed or unwritten:
+        raise StageFailed(_describe(run, stage, failed, unwritten))
+    if left := STAGES[stage].pending(run):
+        raise StageFailed(
+            f"{counted(len(left), 'item')} of the {stage} stage, the first of them {left[0].name}, are not done, and no worker "
+            "could write why: see the workers' logs, then run the same command again"
+        )
+
+
+_UNWRITTEN: dict[str, dict[str, str]] = {}
+"""Errors of items that this process could not write to the run, by folder and item: its disk may be full."""
+
+
+def _report(run: Run, stage: str, item: Item, error: str) -> None:
+    try:
+        run.storage.put(f"{_folder(run, stage)}{item.name}.txt", error.encode())
+    except StorageError as other:
+        _unwritten(run, stage)[item.name] = f"{_last_line(error)} (which could not be written: {other})"
+
+
+def _unwritten(run: Run, stage: str) -> dict[str, str]:
+    return _UNWRITTEN.setdefault(f"{run.address}/{_folder(run, stage)}", {})
+
+
+def _last_line(error: str) -> str:
+    return error.strip().splitlines()[-1]
 
 
 def _counts(run: Run, stage: str, item: Item) -> dict[str, int]:
@@ -96,10 +122,14 @@ def _options(workers: int, beam_options: Sequence[str]) -> PipelineOptions:
     return PipelineOptions([*([] if any(o.startswith("--runner") for o in beam_options) else embedded), *beam_options])
 
 
-def _describe(run: Run, stage: str, failed: list[str]) -> str:
-    lines = [f"{counted(len(failed), 'item')} of the {stage} stage failed; all others are committed."]
+def _describe(run: Run, stage: str, failed: list[str], unwritten: dict[str, str]) -> str:
+    lines = [
+        f"{counted(len(failed) + len(unwritten), 'item')} of the {stage} stage failed; all others are committed.",
+        *(f"  {item}: {error}" for item, error in sorted(unwritten.items())[:2]),
+    ]
     for name in failed[:3]:
-        last = run.storage.read(name).decode().strip().splitlines()[-1]
+        last = _last_line(run.storage.read(name).decode())
         lines.append(f"  {name.rpartition('/')[2].removesuffix('.txt')}: {last}")
-    lines.append(f"Full errors: {run.address}/{_folder(run, stage)}. Run the same command again to continue.")
+    where = f"Full errors: {run.address}/{_folder(run, stage)}. " if failed else ""
+    lines.append(f"{where}Run the same command again to continue.")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foundation.config import differences, parse
+from foundation.log import logger
 from foundation.storage import Storage, open_storage
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.folder import Run, StageLayout
@@ -35,7 +36,9 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
     if _text(run.storage, RECIPE_FILE) is None:
         _refuse_other_content(run.storage)
         with drive(run.storage):
-            if started := _text(run.storage, RECIPE_FILE) is None:  # else another process was first, and it is continued
+            if (
+                started := _text(run.storage, RECIPE_FILE) is None
+            ):  # else another process was first, and it is continued
                 _start(run)
         if started:
             return run, []
@@ -52,6 +55,8 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
         )
     if lines:
         with drive(run.storage) as lease:
+            if lease.before is not None:
+                logger("driver").warning("took over %s from %s, which ended without a word", run.address, lease.before)
             if not _has_recipe(run, recipe):  # else another process has just changed it to the same
                 _check_unchanged(run, old)
                 _change(replace(run, epoch=lease.epoch), changed)
