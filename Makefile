@@ -80,8 +80,8 @@ flink: $(VENV)/.installed ## the demo on Beam's Flink runner, compared with the 
 	$(BIN)/python -m demo --run $(RUN) --curate-only
 	$(BIN)/python -m demo --run $(RUN)-flink --curate-only --flink --compare $(RUN)
 
-soak: $(VENV)/.installed ## kill -9 a run at 20 random moments and compare what it publishes
-	$(BIN)/python -m benchmarks.kill --times 20
+soak: $(VENV)/.installed ## kill runs, workers and servers, start two at once, fill disks; nothing may be lost (20 minutes)
+	$(BIN)/python -m benchmarks.soak --times 40 --starts 20
 
 clean: ## remove the environments and the demo's runs
 	rm -rf $(VENV) $(AIRFLOW) runs/demo runs/demo-* .cache

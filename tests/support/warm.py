@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.paths import REPOSITORY
@@ -29,7 +30,12 @@ class Process:
     """A running `python -m MODULE WORDS`; what it prints is kept in files until `communicate`."""
 
     def __init__(
-        self, command: Sequence[str], cwd: Path = REPOSITORY, env: Mapping[str, str] | None = None, given: str = ""
+        self,
+        command: Sequence[str],
+        cwd: Path = REPOSITORY,
+        env: Mapping[str, str] | None = None,
+        given: str = "",
+        group: bool = False,  # whether it leads a process group of its own
     ) -> None:
         python, option, module, *words = command
         assert (python, option) == (sys.executable, "-m"), command
@@ -39,7 +45,7 @@ class Process:
         self._streams[0].write(given)
         self._streams[0].seek(0)
         env = {**os.environ, **ONE_THREAD} if env is None else dict(env)
-        request = {"cwd": str(cwd), "env": env, "module": module, "words": words}
+        request = {"cwd": str(cwd), "env": env, "module": module, "words": words, "group": group}
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(_server())
         socket.send_fds(connection, [b" "], [stream.fileno() for stream in self._streams])
@@ -66,7 +72,8 @@ class Process:
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Waits, and returns what it printed and what it said on standard error."""

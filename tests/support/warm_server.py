@@ -58,6 +58,8 @@ def _attend(connection: socket.socket) -> dict:
                 print(os.waitstatus_to_exitcode(status), file=file, flush=True)
             os._exit(0)
     connection.close()
+    if request["group"]:
+        os.setpgid(0, 0)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     _close(streams)

@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
+from itertools import cycle
 from pathlib import Path
 from typing import ClassVar
 
@@ -196,6 +198,23 @@ def test_a_driver_that_was_followed_hands_nothing_on(tmp_path: Path) -> None:
     assert not list(run.storage.list("dataset/"))
     hand_on(run)
     assert run.storage.read("dataset/000000.tar") == b"tar"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_clock_that_jumps_an_hour_both_ways_changes_nothing(
+    storage: Disk, lives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time that passes is the machine's alone, and what a holder wrote last is compared, not dated."""
+    jumps = cycle([0.0, 3600.0, -3600.0])
+    monkeypatch.setattr("time.time", lambda clock=time.time: clock() + next(jumps))
+    holder = held_elsewhere(storage)
+    for entry in storage.list(".driver/"):
+        os.utime(storage.folder / entry.name, (0, 0) if lives else (2**32, 2**32))
+    Stalled.at = ("read", ".driver/000001.beat")
+    Stalled.meanwhile = [lambda: storage.put(".driver/000001.beat", b"2"), lambda: None] if lives else []
+    with pytest.raises(RunError, match="process 7 on elsewhere") if lives else nullcontext():  # noqa: SIM117
+        with drive(Stalled(storage.folder), silence=3600 if lives else 0.3) as lease:
+            assert (lease.epoch, lease.before) == (2, holder)
 
 
 class Stalled(Disk):

@@ -1,0 +1,1 @@
+"""Everything that a run has to outlive, tried: `python -m benchmarks.soak` (make soak)."""
