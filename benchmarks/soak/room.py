@@ -13,13 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.soak.ground import Ground, Line
-from pipeline.stages.opening import read_run
-from pipeline.stages.registry import STAGES, enabled
+from pipeline.stages.registry import STAGES
 from tests.support import warm
 
 SIZE = 48 << 20  # bytes of the small disk
-ROOMS = (0, 4_096, 16_384, 65_536, 262_144)
+ROOMS = (0, 12_288, 98_304)
 """Bytes that are left on it at first, and after each failure; each some more, by chance."""
+FINE = tuple(range(0, 160_000, 20_000))
+"""As ROOMS, for the stages up to the plan, which write little and take no time."""
+STAGES_FILLED = ("read", "download", "score", "select", "publish")
+"""Stages that are to be done as the room ends."""
 SENTENCE = re.compile(r"No space left|File too large|Read-only file system")
 
 
@@ -27,22 +30,25 @@ class NoMount(Exception):
     """This process may not mount a small disk."""
 
 
-def full_disks(ground: Ground, chance: random.Random, stages: Sequence[str] = (), rooms: Sequence[int] = ROOMS) -> Line:
+def full_disks(
+    ground: Ground, chance: random.Random, stages: Sequence[str] = STAGES_FILLED, rooms: Sequence[int] = ROOMS
+) -> Line:
     """The room ends at the start of each stage, and at several places in it, until there is enough: then all is there."""
     line = Line("disk full, in each stage")
     with small_disk() as disk:
         small = replace(ground, at=str(disk), server=None)
-        for stage in stages or [stage.name for stage in enabled(read_run(ground.undisturbed.folder).recipe)]:
-            address, before = str(disk / f"full-{stage}"), list(STAGES).index(stage)
-            small.copy(address, before if before > list(STAGES).index("plan") else 0)
-            for room in rooms:
-                with filled(disk, room + chance.randrange(4096 + room)):
+        for stage in stages:
+            address = str(disk / f"full-{stage}")
+            small.copy(address, list(STAGES).index(stage))
+            for room in FINE if stage == "read" else rooms:
+                with filled(disk, room + chance.randrange(20_000)):
                     process = small.start(address)
                     _, said = process.communicate()
                 if process.returncode == 0:
                     break
                 line.times += 1
                 _look(line, address, process.returncode, said, 1)
+                print(f"{line.what}: {line.times}", dict(line.notes), flush=True)
             small.finish(address, line)
             small.remove(address)
     return line
