@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--size", choices=("test", "demo"), default="test", help="of the world (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="zhclip-soak-") as name, _grounds(Path(name), given.size) as grounds:
         for trial in _trials(grounds, Path(name), given):
@@ -94,7 +94,7 @@ def _room(ground: Ground, trial: Callable[[], Line]) -> Line:
     try:
         return trial()
     except NoMount:
-        return limited_files(ground, (0, 64, 4_096))
+        return limited_files(ground, (3_000, 4_096))
 
 
 def _table(lines: list[Line]) -> Table:

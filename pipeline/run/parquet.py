@@ -7,14 +7,25 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from foundation.storage import StorageError
+
 ROWS_OF_GROUP = 131_072
 FEW_VALUES = {"source", "file", "stage", "outcome", "reasons", "language", "nsfw", "license"}
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Parquet as every file of a run: zstd, and nothing in it that differs between two runs on the same input."""
+    """Parquet as every file of a run: zstd, and nothing in it that differs between two runs on the same input.
+
+    Raises:
+        StorageError: the disk of `path` does not take it.
+    """
     coded = [field.name for field in table.schema if field.name in FEW_VALUES or _text_with_nulls(table, field)]
-    pq.write_table(table, path, compression="zstd", use_dictionary=coded, row_group_size=ROWS_OF_GROUP)
+    try:
+        pq.write_table(table, path, compression="zstd", use_dictionary=coded, row_group_size=ROWS_OF_GROUP)
+    except OSError as error:
+        first = error.__context__ if isinstance(error.__context__, OSError) else error  # closing it may fail as well
+        message = f"{path} cannot be written: {first}; make room there, then run the same command again"
+        raise StorageError(message, first.errno) from error
 
 
 def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
