@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from foundation.storage import Disk
 from pipeline.recipe import Recipe, load_recipe
 from pipeline.run.folder import Run
 from pipeline.run.names import CALIBRATION
-from pipeline.stages.opening import open_run, read_run
+from pipeline.stages.opening import check_recipe, open_run, read_run
 from pipeline.stages.registry import COMMANDS as STAGES_OF_COMMAND
 from pipeline.stages.registry import STAGES
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from pipeline.inspect.calibrate.estimate import Calibration
     from pipeline.inspect.verify import Report
+    from pipeline.runners.housekeeping import Garbage
     from pipeline.runners.progress import ProgressCallback
     from pipeline.runners.retry import Retry
 
@@ -142,6 +144,30 @@ def retry(
         before=lambda driven: downloads.prepare(driven, failed),
     )
     return downloads.fetched(run, failed.shards) - before
+
+
+def collect_garbage(run: RunOrFolder, *, dry_run: bool = False) -> Garbage:
+    """Remove what killed processes left in a run: files that no manifest names, and manifests whose files are gone.
+
+    `curate` does that at each start. The result has `names` and `bytes` of the files, and `again`, the shards by stage that
+    `curate` makes anew.
+
+    Args:
+        dry_run: change nothing; while a process works on the run, what its workers are about to commit is in the list.
+
+    Raises:
+        RunError: another process works on the run. Nothing was changed.
+    """
+    from pipeline.run.lease import drive
+    from pipeline.runners.housekeeping import find_garbage, tidy
+
+    run = _run(run)
+    if dry_run:
+        return find_garbage(run)
+    with drive(run.storage) as lease:
+        run = replace(run, epoch=lease.epoch)
+        check_recipe(run)
+        return tidy(run)
 
 
 def own_recipe(run_folder: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -12,6 +12,7 @@ from trainer.cli import add_commands as add_trainer
 from zhclip import curate, inspect, recipe
 from zhclip.check import add_command as add_check
 from zhclip.console import CommandGroup
+from zhclip.garbage import add_command as add_garbage
 from zhclip.reasons import add_command as add_reasons
 from zhclip.report import add_command as add_report
 from zhclip.serve import add_command as add_serve
@@ -56,6 +57,7 @@ def about(  # CommandGroup reads the options
 
 curate.add_commands(app)
 inspect.add_commands(app)
+add_garbage(app)
 add_reasons(app)
 app.add_typer(recipe.app, name="recipe")
 add_trainer(app)

@@ -53,21 +53,24 @@ def run_stages(
         before(run)
         for stage in _from(stages[0], enabled(run.recipe)) if stages else ():
             stage.prepare(run)  # later ones too, asked for or not: a mistake is told before hours of work
+        worked = False
         for stage in stages:
             if stage.enabled(run.recipe):
                 _check_input(run, stage)
-                _run_stage(run, stage, workers, beam_options, progress)
+                worked |= _run_stage(run, stage, workers, beam_options, progress)
+        if worked:
+            tidy(run)  # what the losers of two attempts at a shard have left
 
 
 def _tidy(run: Run, lease: Lease) -> None:
-    tidied = tidy(run)
+    garbage = tidy(run)
     if lease.before is not None:
         logger("driver").warning(
             "took over %s from %s, which ended without a word: %d files that it left were removed, %d shards are made again",
             run.address,
             lease.before,
-            tidied.files,
-            tidied.shards,
+            len(garbage.files),
+            sum(map(len, garbage.again.values())),
         )
 
 
@@ -101,7 +104,8 @@ def _check_input(run: Run, stage: Stage) -> None:
         )
 
 
-def _run_stage(run: Run, stage: Stage, workers: int, beam_options: Sequence[str], progress: Progress) -> None:
+def _run_stage(run: Run, stage: Stage, workers: int, beam_options: Sequence[str], progress: Progress) -> bool:
+    """Whether there was anything to do."""
     run.check_lease()
     progress(stage, run, stage.shards(run))
     items = stage.pending(run)
@@ -111,3 +115,4 @@ def _run_stage(run: Run, stage: Stage, workers: int, beam_options: Sequence[str]
     stage.check(run)
     stage.finish(run)
     write_catalog(run)
+    return bool(items)

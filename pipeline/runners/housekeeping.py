@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foundation.log import logger
@@ -12,7 +13,7 @@ from foundation.storage import Disk, Entry
 from foundation.text import counted
 from pipeline.run.folder import Run
 from pipeline.run.manifest import Manifest
-from pipeline.run.names import KEPT, LAYOUT_FILE
+from pipeline.run.names import ATTEMPTS, KEPT, LAYOUT_FILE
 from pipeline.stages.base import Stage
 from pipeline.stages.download.resume import Kept
 from pipeline.stages.registry import STAGES, enabled
@@ -23,42 +24,76 @@ log = logger("housekeeping")
 
 
 @dataclass(frozen=True)
-class Tidied:
-    """What was found at the start of a driver and put in order."""
+class Garbage:
+    """What a run holds to no use."""
 
-    files: int  # that no manifest named, removed
-    bytes: int
-    shards: int  # whose files were gone, to be made again
+    files: list[Entry]  # that no manifest names
+    attempts: list[Entry]  # on a disk: of attempts that were not committed
+    stale: list[Manifest]  # of another recipe, of stages that are done again where it changes: they go with their files
+    broken: dict[str, Manifest]  # a file that is gone → the manifest that names it: without it the shard is made again
+
+    @property
+    def names(self) -> list[str]:
+        """The files that go, manifests aside."""
+        stale = [name for manifest in self.stale for name in [*manifest.files, *manifest.scratch]]
+        return sorted([*(entry.name for entry in [*self.files, *self.attempts]), *stale])
+
+    @property
+    def bytes(self) -> int:
+        """How many these have, as far as a listing or a manifest says."""
+        stale = sum(described["bytes"] for manifest in self.stale for described in manifest.files.values())
+        return sum(entry.bytes for entry in [*self.files, *self.attempts]) + stale
+
+    @property
+    def again(self) -> dict[str, list[str]]:
+        """Stage → shards that `zhclip curate` makes again, of stages that have any."""
+        shards: dict[str, list[str]] = {}
+        for manifest in [*self.stale, *self.broken.values()]:
+            shards.setdefault(manifest.stage, []).append(manifest.shard)
+        return {stage: sorted(set(of)) for stage, of in shards.items()}
 
 
-def tidy(run: Run) -> Tidied:
-    """Remove what killed processes left, and the manifests of shards that lack a file which is still needed.
+def find_garbage(run: Run) -> Garbage:
+    """What killed processes left, and the manifests of shards that lack a file which is still needed. Nothing is changed.
 
-    Only the driver of the run may, at its start: what an earlier driver's workers still have in hand cannot be committed. Files
-    of other names, whoever put them there, are left alone. A manifest lacks files where a worker was given up at the very moment
-    of its commit, or where somebody cleaned up; while all stages are complete nothing is made again.
+    While a driver works on the run, files that its workers are about to commit are among those that no manifest names. Files of
+    other names, whoever put them there, are not. A manifest lacks files where a worker was given up at the very moment of its
+    commit, or where somebody cleaned up; while all stages are complete nothing is made again.
     """
-    if isinstance(run.storage, Disk):
-        shutil.rmtree(run.storage.scratch(), ignore_errors=True)
     needed = _before_the_first_pending(run)
     with_scratch = bool(needed) and "plan" not in needed
     needed.add("publish")  # whoever deletes what is published wants it anew
-    files = total = shards = 0
+    garbage = Garbage([], list(run.storage.list(f"{ATTEMPTS}/")), [], {})
     for stage in STAGES.values():
-        if stage.cheap:
-            run.discard(stage.name, keep_digest=run.digest(stage.name))
         manifests = run.all_manifests(stage.name)
         entries = [
             entry for folder in sorted(run.stages[stage.name].folders) for entry in run.storage.list(f"{folder}/")
         ]
+        counting = [it for it in manifests if not stage.cheap or it.digest == run.digest(stage.name)]
+        garbage.stale.extend(it for it in manifests if stage.cheap and it.digest != run.digest(stage.name))
         if stage.name in needed:
-            shards += _drop_incomplete(run, manifests, entries, with_scratch)
-        for entry in _unnamed(run, stage, manifests, entries):
-            run.storage.remove(entry.name)
-            files, total = files + 1, total + entry.bytes
-    if files:
-        log.info("removed %s (%s bytes) that no manifest names", counted(files, "file"), f"{total:,}")
-    return Tidied(files, total, shards)
+            garbage.broken.update(_incomplete(run, counting, entries, with_scratch))
+        garbage.files.extend(_unnamed(run, stage, manifests, entries))
+    return garbage
+
+
+def tidy(run: Run) -> Garbage:
+    """Remove the garbage of a run; only its driver may, before any work: what an earlier driver's workers still have in hand cannot
+    be committed."""
+    garbage = find_garbage(run)
+    if isinstance(run.storage, Disk):
+        shutil.rmtree(run.storage.scratch(), ignore_errors=True)
+    for stage in {manifest.stage: None for manifest in garbage.stale}:
+        run.discard(stage, keep_digest=run.digest(stage))
+    for name, manifest in garbage.broken.items():
+        log.warning("%s is gone or incomplete: shard %s of %s is made again", name, manifest.shard, manifest.stage)
+        run.forget(manifest)
+    for entry in garbage.files:
+        run.storage.remove(entry.name)
+    if garbage.files:
+        total = sum(entry.bytes for entry in garbage.files)
+        log.info("removed %s (%s bytes) that no manifest names", counted(len(garbage.files), "file"), f"{total:,}")
+    return garbage
 
 
 def _before_the_first_pending(run: Run) -> set[str]:
@@ -87,9 +122,11 @@ def _is_ours(entry: Entry) -> bool:
     return bool(OF_A_SHARD.fullmatch(last) or UNFINISHED.fullmatch(last))
 
 
-def _drop_incomplete(run: Run, manifests: list[Manifest], entries: list[Entry], with_scratch: bool) -> int:
+def _incomplete(
+    run: Run, manifests: list[Manifest], entries: list[Entry], with_scratch: bool
+) -> Iterator[tuple[str, Manifest]]:
+    """Of each manifest that lacks files, the first one, and the manifest."""
     sizes = {entry.name: entry.bytes for entry in entries}
-    count = 0
     for manifest in manifests:
         lacking = [name for name, described in manifest.files.items() if sizes.get(name) != described["bytes"]]
         if run.stages[manifest.stage].published and sizes.keys() >= set(manifest.scratch):
@@ -97,9 +134,4 @@ def _drop_incomplete(run: Run, manifests: list[Manifest], entries: list[Entry], 
         elif with_scratch:
             lacking += [name for name in manifest.scratch if name not in sizes]
         if lacking:
-            log.warning(
-                "%s is gone or incomplete: shard %s of %s is made again", lacking[0], manifest.shard, manifest.stage
-            )
-            run.forget(manifest)
-            count += 1
-    return count
+            yield lacking[0], manifest

@@ -34,7 +34,7 @@ def foreign_files(
             shard in manifests.names.get(stage, {}) and shard not in manifests.loaded[stage]
         ):
             continue  # of a manifest that is damaged, which is named
-        yield f"{name}: foreign file: no manifest names it; remove it, or keep it elsewhere"
+        yield f"{name}: foreign file: no manifest names it; `zhclip gc` removes what a killed process left, keep others elsewhere"
 
 
 def _open_shards(context: Context, presence: Presence) -> set[tuple[str, str]]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from foundation.errors import EXIT_INVALID
 from foundation.storage import Disk
+from pipeline import collect_garbage
 from pipeline.recipe import Recipe
 from pipeline.run.attempt import begin_attempt
 from pipeline.run.folder import Run
+from pipeline.run.lease import drive
 from pipeline.run.manifest import RunError
 from pipeline.runners.housekeeping import tidy
 from pipeline.stages.opening import open_run, read_run, run_of
 from tests.support.optional import MACHINE
+from zhclip.app import app
 
 
 def recipe(**changes: object) -> Recipe:
@@ -51,16 +57,17 @@ def test_what_no_manifest_names_goes_and_what_is_no_file_of_a_shard_stays(run: R
     for name in [*orphans, *foreign, ".attempts/score-000003-abc/half"]:
         (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (run.folder / name).write_bytes(b"12345")
-    tidied = tidy(run)
+    garbage = tidy(run)
     assert names(run) == before.union(foreign)
-    assert (tidied.files, tidied.bytes, tidied.shards) == (3, 15, 0)
+    assert garbage.names == sorted([*orphans, ".attempts/score-000003-abc/half"])
+    assert (garbage.bytes, garbage.again) == (20, {})
 
 
 def test_manifests_of_another_recipe_go_where_their_stage_is_cheap(run: Run) -> None:
     """A zhclip of another version may have made them; what took long is refused instead of removed."""
     other = run_of(run.folder, recipe(min_score=0.5))
     assert commit(other, "select", "000004")
-    assert tidy(run).shards == 0
+    assert tidy(run).again == {"select": ["000004"]}
     assert not run.manifest_entries("select")
 
 
@@ -105,9 +112,68 @@ def test_a_stage_may_lie_on_another_disk(run: Run) -> None:
         (run.folder / "select").symlink_to(elsewhere)
         assert commit(run, "select")
         assert run.storage.read(run.file("select", "000000")) == b"abc"
-        assert tidy(run).files == 0
+        assert tidy(run).files == []
     finally:
         shutil.rmtree(elsewhere)
+
+
+def contents(run: Run) -> dict[str, tuple[int, str]]:
+    """All of a run, but the beat of whoever drives it."""
+    return {
+        entry.name: (entry.bytes, entry.version)
+        for entry in run.storage.list()
+        if not entry.name.endswith(".beat") and not entry.name.startswith(".driver/.writing")
+    }
+
+
+@pytest.fixture(params=["disk", "memory"])
+def littered(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """A run with a shard, and a file that no manifest names."""
+    address = str(tmp_path / "run") if request.param == "disk" else f"memory://gc/{tmp_path.name}"
+    run, _ = open_run(address, recipe())
+    commit(run, "score")
+    run.storage.put("score/000000-0123456789ab.parquet", b"12345")
+    return run
+
+
+def test_garbage_is_listed_and_then_removed(littered: Run) -> None:
+    before = contents(littered)
+    listed = collect_garbage(littered, dry_run=True)
+    assert (listed.names, listed.bytes, listed.again) == (["score/000000-0123456789ab.parquet"], 5, {})
+    assert contents(littered) == before
+    assert collect_garbage(littered).names == listed.names
+    assert {name for name in contents(littered) if not name.startswith(".driver/")} == {
+        name for name in before if name not in listed.names and not name.startswith(".driver/")
+    }
+    assert collect_garbage(littered).names == []
+
+
+def test_garbage_of_a_run_whose_driver_lives_stays(littered: Run) -> None:
+    with drive(littered.storage):
+        before = contents(littered)
+        with pytest.raises(RunError, match=r"another process is working on .* \(process \d+ on ") as refused:
+            collect_garbage(littered)
+        assert refused.value.exit_code == EXIT_INVALID
+        assert collect_garbage(littered, dry_run=True).names == ["score/000000-0123456789ab.parquet"]
+        assert contents(littered) == before
+
+
+def test_the_command_says_what_went_and_what_is_made_again(run: Run) -> None:
+    run.storage.put("score/000000-0123456789ab.parquet", b"12345")
+    stale = run_of(run.folder, recipe(min_score=0.5))
+    assert commit(stale, "select", "000004")
+    with drive(run.storage):
+        refused = CliRunner().invoke(app, ["gc", str(run.folder)])
+        assert refused.exit_code == EXIT_INVALID
+    dry = CliRunner().invoke(app, ["gc", str(run.folder), "--dry-run"])
+    assert dry.exit_code == 0 and "would go" in dry.stdout
+    done = CliRunner().invoke(app, ["gc", str(run.folder)])
+    assert done.exit_code == 0, done.output
+    assert "score/000000-0123456789ab.parquet" in done.stdout
+    assert "3 files removed" in done.stdout
+    assert "1 shard of the select stage: `zhclip curate` makes them again" in done.stdout
+    described = json.loads(CliRunner().invoke(app, ["gc", str(run.folder), "--json"]).stdout)
+    assert described == {"run": str(run.folder), "removed": True, "files": [], "bytes": 0, "again": {}}
 
 
 class Killed(BaseException):
