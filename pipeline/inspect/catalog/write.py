@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foundation.storage import Disk, Storage, StorageError
-from pipeline.inspect.catalog import views
+from pipeline.inspect.catalog import index, views
 from pipeline.inspect.catalog.index import files_table, funnel_table, outcomes_table, shards_table, stages_table
 from pipeline.inspect.catalog.views import catalog_sql
 from pipeline.run.folder import Run
@@ -99,7 +99,8 @@ def stale_parts(run: Run) -> Iterator[tuple[str, str]]:
 def _state(run: Run) -> str:
     """Changes whenever a shard is committed or discarded, and with the recipe and the views themselves."""
     digest = hashlib.sha256(run.storage.read(RECIPE_FILE))
-    digest.update(inspect.getsource(views).encode())  # another version of zhclip may have other views
+    for module in (views, index):  # another version of zhclip may have other views and tables
+        digest.update(inspect.getsource(module).encode())
     for stage in run.stages:
         for entry in run.manifest_entries(stage):
             digest.update(f"{entry.name} {entry.version}\n".encode())
