@@ -78,9 +78,14 @@ def find_garbage(run: Run) -> Garbage:
 
 
 def tidy(run: Run) -> Garbage:
-    """Remove the garbage of a run; only its driver may, before any work: what an earlier driver's workers still have in hand cannot
-    be committed."""
+    """Remove the garbage of a run; only its driver may, while no worker of its own is at work: what those of an earlier driver
+    still have in hand cannot be committed.
+
+    Raises:
+        Superseded: another process drives the run by now; what its workers are about to commit stays.
+    """
     garbage = find_garbage(run)
+    run.check_lease()
     if isinstance(run.storage, Disk):
         shutil.rmtree(run.storage.scratch(), ignore_errors=True)
     for stage in {manifest.stage: None for manifest in garbage.stale}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pipeline import collect_garbage
 from pipeline.recipe import Recipe
 from pipeline.run.attempt import begin_attempt
 from pipeline.run.folder import Run
-from pipeline.run.lease import drive
+from pipeline.run.lease import Superseded, drive
 from pipeline.run.manifest import RunError
 from pipeline.runners.housekeeping import tidy
 from pipeline.stages.opening import open_run, read_run, run_of
@@ -61,6 +62,18 @@ def test_what_no_manifest_names_goes_and_what_is_no_file_of_a_shard_stays(run: R
     assert names(run) == before.union(foreign)
     assert garbage.names == sorted([*orphans, ".attempts/score-000003-abc/half"])
     assert (garbage.bytes, garbage.again) == (20, {})
+
+
+def test_a_driver_that_was_followed_removes_nothing(run: Run) -> None:
+    """It slept, say, between its last shard and this: what no manifest names is what the next one's workers have in hand."""
+    with drive(run.storage) as lease:
+        stale = replace(run, epoch=lease.epoch)
+    with drive(run.storage):
+        run.storage.put("score/000000-0123456789ab.parquet", b"about to be committed")
+        before = names(run)
+        with pytest.raises(Superseded):
+            tidy(stale)
+        assert names(run) == before
 
 
 def test_manifests_of_another_recipe_go_where_their_stage_is_cheap(run: Run) -> None:
