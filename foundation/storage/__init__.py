@@ -7,10 +7,10 @@ from pathlib import Path
 from foundation.errors import InvalidInput
 from foundation.storage.base import Entry, Storage, StorageError
 from foundation.storage.client import SCHEMES
-from foundation.storage.disk import Disk
+from foundation.storage.disk import SCRATCH, WRITING, Disk
 from foundation.storage.objects import Objects
 
-__all__ = ["SCHEMES", "Disk", "Entry", "Objects", "Storage", "StorageError", "open_storage"]
+__all__ = ["SCHEMES", "SCRATCH", "WRITING", "Disk", "Entry", "Objects", "Storage", "StorageError", "open_storage"]
 
 
 def open_storage(address: str | Path) -> Storage:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WRITING = ".writing-"
 """How the names of files begin that are being written; one that is left was its writer's, who was killed."""
 SCRATCH = ".attempts"
+"""The folder of a disk in which attempts that are not committed yet have their own."""
 
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _WITHOUT_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

@@ -1,4 +1,4 @@
-"""Small local files written whole or not at all, and hashes of files; those of a run are the storage's business."""
+"""Local files written durably, small ones whole or not at all; those of a run are the storage's business."""
 
 from __future__ import annotations
 

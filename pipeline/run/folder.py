@@ -139,22 +139,22 @@ class Run:
 
     def all_manifests(self, stage: str) -> list[Manifest]:
         """As `manifests`, with those of other recipes."""
-        entries = self.manifest_entries(stage)
+        entries = list(self.manifest_entries(stage).values())
         if isinstance(self.storage, Disk) or len(entries) < READERS:
             return [manifest for entry in entries if (manifest := self._read(stage, entry))]
         with ThreadPoolExecutor(READERS) as pool:
             return [manifest for manifest in pool.map(lambda entry: self._read(stage, entry), entries) if manifest]
 
-    def readable(self, stage: str) -> list[Manifest]:
-        """As `manifests`, of shards whose files stand under the names that the manifests give: published ones have them only once
-        all are there."""
+    def is_readable(self, stage: str) -> bool:
+        """Whether the files of a stage stand under the names that its manifests give: published ones do once all are there."""
         published = self.stages[stage].published
-        return [] if published and not self.holds(f"{published}/{DATASET_MANIFEST}") else self.manifests(stage)
+        return not published or self.holds(f"{published}/{DATASET_MANIFEST}")
 
-    def manifest_entries(self, stage: str) -> list[Entry]:
-        """The listing of a stage's manifests, in shard order, whether they count or not."""
+    def manifest_entries(self, stage: str) -> dict[str, Entry]:
+        """Shard → its manifest in the listing of a stage, in shard order, whether it counts or not."""
         prefix = f"{self.stages[stage].folder}/"
-        return [entry for entry in self.storage.list(prefix) if _is_manifest(entry.name[len(prefix) :])]
+        listed = {entry.name[len(prefix) :]: entry for entry in self.storage.list(prefix)}
+        return {name.removesuffix(".json"): entry for name, entry in listed.items() if _is_manifest(name)}
 
     def done(self, stage: str) -> set[str]:
         """Names of a stage's shards that are done."""

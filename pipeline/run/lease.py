@@ -157,10 +157,8 @@ def _refuse_if_alive(storage: Storage, epoch: int, holder: Holder, silence: floa
             raise RunError(_busy(storage, str(holder)))
         return
     beat, pause = _last_beat(storage, epoch), min(1.0, silence / 10)
-    for _ in range(
-        math.ceil(silence / pause)
-    ):  # looks, not time: while the storage is away the holder cannot write either
-        time.sleep(pause)
+    for _ in range(math.ceil(silence / pause)):
+        time.sleep(pause)  # looks are counted, not time: while the storage is away the holder cannot write either
         if _last_beat(storage, epoch) != beat:
             raise RunError(_busy(storage, str(holder)))
 

@@ -17,7 +17,6 @@ from pipeline.run.names import LEDGER
 
 RECORDED_VERSIONS = ("apache-beam", "pyarrow", "polars", "duckdb", "img2dataset", "torch", "open_clip_torch")
 CONTENT_DIGITS = 12  # of a file's SHA-256, in its name
-SHARD = re.compile(r"[0-9]{6,}")
 
 
 class RunError(InvalidInput):

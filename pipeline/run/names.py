@@ -11,7 +11,6 @@ CATALOG_SQL = "catalog.sql"
 CATALOG = "catalog"  # small tables of the catalog
 REPORT = "report.html"
 CALIBRATION = "calibration"  # what `zhclip calibrate` writes
-ATTEMPTS = ".attempts"  # on a disk: private folders of attempts that are not committed yet
 FAILURES = ".failures"  # failures/STAGE/ITEM.txt: tracebacks
 DRIVER = ".driver"  # the lease of the process that drives the run: EPOCH.json, EPOCH.beat, EPOCH.ended
 DATASET = "dataset"  # what is published, under plain names: it stands alone

@@ -9,17 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foundation.log import logger
-from foundation.storage import Disk, Entry
+from foundation.storage import SCRATCH, WRITING, Disk, Entry
 from foundation.text import counted
 from pipeline.run.folder import Run
 from pipeline.run.manifest import Manifest
-from pipeline.run.names import ATTEMPTS, KEPT, LAYOUT_FILE
+from pipeline.run.names import KEPT, LAYOUT_FILE
 from pipeline.stages.base import Stage
 from pipeline.stages.download.resume import Kept
 from pipeline.stages.registry import STAGES, enabled
 
 OF_A_SHARD = re.compile(r"[0-9]{6,}-[0-9a-f]+(\.[a-z0-9_]+)+")  # as `Attempt.commit` names files
-UNFINISHED = re.compile(r"\.writing-[0-9a-f]+")  # as a disk names files that are being written
 log = logger("housekeeping")
 
 
@@ -63,7 +62,7 @@ def find_garbage(run: Run) -> Garbage:
     needed = _before_the_first_pending(run)
     with_scratch = bool(needed) and "plan" not in needed
     needed.add("publish")  # whoever deletes what is published wants it anew
-    garbage = Garbage([], list(run.storage.list(f"{ATTEMPTS}/")), [], {})
+    garbage = Garbage([], list(run.storage.list(f"{SCRATCH}/")), [], {})
     for stage in STAGES.values():
         manifests = run.all_manifests(stage.name)
         entries = [
@@ -124,7 +123,7 @@ def _unnamed(run: Run, stage: Stage, manifests: list[Manifest], entries: list[En
 
 def _is_ours(entry: Entry) -> bool:
     last = entry.name.rpartition("/")[2]
-    return bool(OF_A_SHARD.fullmatch(last) or UNFINISHED.fullmatch(last))
+    return bool(OF_A_SHARD.fullmatch(last)) or last.startswith(WRITING)
 
 
 def _incomplete(

@@ -16,7 +16,7 @@ from pipeline.inspect.funnel import SourceFunnel, reasons, source_funnels
 from pipeline.inspect.status import stage_progress
 from pipeline.run.folder import Run
 from pipeline.run.manifest import Manifest, RunError
-from pipeline.run.names import DATASET_MANIFEST, LAYOUT_FILE, RECIPE_FILE
+from pipeline.run.names import LAYOUT_FILE, RECIPE_FILE
 from pipeline.stages.opening import read_run
 from pipeline.stages.registry import STAGES
 
@@ -80,12 +80,8 @@ class CachedRun(Run):
         return list(self._committed(stage).values())
 
     def committed(self, stage: str) -> dict[str, Manifest]:
-        """The manifests that count, by shard, in shard order, if their files can be read (`Run.readable`). Callers must not change
-        the dict."""
-        published = self.stages[stage].published
-        if published and not (self.folder / published / DATASET_MANIFEST).exists():
-            return {}
-        return self._committed(stage)
+        """The manifests that count, by shard, in shard order, if their files can be read. Callers must not change the dict."""
+        return self._committed(stage) if self.is_readable(stage) else {}
 
     def _committed(self, stage: str) -> dict[str, Manifest]:
         with self.lock:
@@ -107,8 +103,7 @@ class CachedRun(Run):
     def _refresh(self, stage: str, changed: int, before: _StageManifests) -> _StageManifests:
         settled = time.time() - changed / 1e9 > SETTLED_SECONDS
         manifests, listed = {}, {}
-        for entry in self.manifest_entries(stage):
-            shard = entry.name.rpartition("/")[2].removesuffix(".json")
+        for shard, entry in self.manifest_entries(stage).items():
             known = before.manifests.get(shard) if before.listed.get(shard) == entry.version else None
             manifest = known or self._slimmed(stage, shard)
             if manifest:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from foundation.config import differences, parse
 from foundation.log import logger
-from foundation.storage import Storage, open_storage
+from foundation.storage import WRITING, Storage, open_storage
 from pipeline.recipe import Recipe, dump_recipe
 from pipeline.run.folder import Run, StageLayout
 from pipeline.run.lease import drive
@@ -35,12 +35,7 @@ def open_run(folder: str | Path, recipe: Recipe) -> tuple[Run, list[str]]:
     run = run_of(folder, recipe)
     if _text(run.storage, RECIPE_FILE) is None:
         _refuse_other_content(run.storage)
-        with drive(run.storage):
-            if (
-                started := _text(run.storage, RECIPE_FILE) is None
-            ):  # else another process was first, and it is continued
-                _start(run)
-        if started:
+        if _start(run):
             return run, []
     old = read_run(folder).recipe
     changed = [name for name, stage in STAGES.items() if stage.inputs(old) != stage.inputs(recipe)]
@@ -114,7 +109,7 @@ def _run(storage: Storage, recipe: Recipe) -> Run:
 def _refuse_other_content(storage: Storage) -> None:
     """What a start that was killed has left is no other content."""
     for entry in storage.list():
-        if not entry.name.startswith((f"{DRIVER}/", ".writing-")) and entry.name != FORMAT_FILE:
+        if not entry.name.startswith((f"{DRIVER}/", WRITING)) and entry.name != FORMAT_FILE:
             if _text(storage, RECIPE_FILE) is not None:  # by now, as another process has just started it
                 return
             raise RunError(
@@ -122,10 +117,15 @@ def _refuse_other_content(storage: Storage) -> None:
             )
 
 
-def _start(run: Run) -> None:
-    """Leaves a run that `read_run` takes; killed at any moment before, it leaves one that is started anew."""
-    run.storage.put(FORMAT_FILE, (json.dumps({"format": FORMAT}) + "\n").encode())
-    run.storage.put(RECIPE_FILE, _recipe_file(run.recipe).encode())
+def _start(run: Run) -> bool:
+    """Leaves a run that `read_run` takes; killed at any moment before, it leaves one that is started anew. False where another
+    process was first."""
+    with drive(run.storage):
+        if _text(run.storage, RECIPE_FILE) is not None:
+            return False
+        run.storage.put(FORMAT_FILE, (json.dumps({"format": FORMAT}) + "\n").encode())
+        run.storage.put(RECIPE_FILE, _recipe_file(run.recipe).encode())
+    return True
 
 
 def _change(run: Run, changed: list[str]) -> None:
@@ -133,10 +133,8 @@ def _change(run: Run, changed: list[str]) -> None:
     for name, stage in STAGES.items():
         if stage.cheap:
             run.discard(name, keep_digest=run.digest(name))
-    if "read" in changed and not run.manifest_entries(
-        "translate"
-    ):  # nothing was read yet: the metadata may be divided anew
-        run.storage.remove(LAYOUT_FILE)
+    if "read" in changed and not run.manifest_entries("translate"):
+        run.storage.remove(LAYOUT_FILE)  # nothing was read yet: the metadata may be divided anew
     run.storage.put(RECIPE_FILE, _recipe_file(run.recipe).encode())
 
 

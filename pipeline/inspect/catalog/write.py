@@ -56,15 +56,16 @@ def _write(run: Run, state: str, storage: Storage) -> Storage:
 
 def _content(run: Run) -> tuple[list[str], dict[str, pa.Table]]:
     """The stages whose files can be read, and the tables by name."""
-    readable = {stage: run.readable(stage) for stage in run.stages}
+    manifests = {stage: run.manifests(stage) for stage in run.stages}
+    readable = {stage: of for stage, of in manifests.items() if of and run.is_readable(stage)}
     tables = {
         "files": files_table(readable),
         "funnel": funnel_table(run),
         "outcomes": outcomes_table(run),
-        "shards": shards_table(run, {stage: run.manifests(stage) for stage in run.stages}),
+        "shards": shards_table(run, manifests),
         "stages": stages_table(run),
     }
-    return [stage for stage, manifests in readable.items() if manifests], tables
+    return list(readable), tables
 
 
 def stale_parts(run: Run) -> Iterator[tuple[str, str]]:
@@ -102,7 +103,7 @@ def _state(run: Run) -> str:
     for module in (views, index):  # another version of zhclip may have other views and tables
         digest.update(inspect.getsource(module).encode())
     for stage in run.stages:
-        for entry in run.manifest_entries(stage):
+        for entry in run.manifest_entries(stage).values():
             digest.update(f"{entry.name} {entry.version}\n".encode())
     digest.update(f"{run.holds(LAYOUT_FILE)} {run.holds(f'{DATASET}/{DATASET_MANIFEST}')}".encode())
     return digest.hexdigest()

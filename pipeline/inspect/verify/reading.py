@@ -76,8 +76,7 @@ class RunFiles:
 
     def manifest_names(self, stage: str) -> dict[str, str]:
         """Shard → name of its manifest, for all manifests that a stage has, in order."""
-        entries = self.run.manifest_entries(stage)
-        return {entry.name.rpartition("/")[2].removesuffix(".json"): entry.name for entry in entries}
+        return {shard: entry.name for shard, entry in self.run.manifest_entries(stage).items()}
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,9 @@ def ending_of(run: Run, manifest: Manifest, name: str) -> str | None:
     shard, dot, ending = base.partition(".")
     if (shard != manifest.shard and not shard.startswith(f"{manifest.shard}-")) or not dot:
         return None
-    if folder == f"{LEDGER}/{manifest.stage}":
-        return LEDGER
     layout = run.stages[manifest.stage]
+    if folder == layout.ledger:
+        return LEDGER
     return f".{ending}" if folder in (layout.folder, layout.published) else None
 
 
